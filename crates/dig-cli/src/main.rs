@@ -1,0 +1,2 @@
+//! `dignet`: share a file or folder, and get it on another machine.
+fn main() {}

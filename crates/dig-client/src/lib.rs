@@ -1,0 +1,1 @@
+//! FileClient: resolve, find, connect, fetch and verify content from many peers at once.

@@ -1,0 +1,1 @@
+//! FileHost: a registry of shared content, announced, re-announced, served and withdrawn.

@@ -1,0 +1,16 @@
+//! Verified multi-source file transfer over any pipe of frames.
+//!
+//! A content is cut into chunks of 64 KiB whose SHA-256 entries form an RFC 9162 tree
+//! (`docs/protocol.md` §5). This crate hashes and indexes what is shared, serves it, and fetches it
+//! from many peers at once; every chunk is verified before it is written, and nothing
+//! unverified reaches a final file name.
+//!
+//! It knows nothing of TLS, QUIC or NATs: it asks for [`lane::Lane`]s, pipes of
+//! [`dig_types::Frame`]s, and comes with an in-memory one.
+
+pub mod chunk;
+pub mod header;
+pub mod lane;
+pub mod set;
+pub mod sink;
+pub mod store;

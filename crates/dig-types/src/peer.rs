@@ -1,0 +1,111 @@
+//! Peers as others name them.
+
+use crate::{HexError, NodeId};
+use std::{fmt, net::SocketAddr, str::FromStr};
+
+/// Why a text is no peer address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PeerAddrError {
+    /// What stands before the `@` is no node id.
+    #[error("what stands before the `@` is no node id: {0}")]
+    Node(#[from] HexError),
+    /// The address is not IP:PORT.
+    #[error("expected [NODEID@]IP:PORT, such as 192.168.1.5:4433 or [fd00::1]:4433")]
+    Address,
+    /// Port 0 cannot be dialled.
+    #[error("port 0 cannot be dialled")]
+    Port,
+}
+
+/// Where a peer listens and, where it is known, who it must prove to be: `[NODEID@]IP:PORT`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerAddr {
+    /// Who must answer there; `None` accepts anyone, and the content hash is the proof.
+    pub node: Option<NodeId>,
+    /// Where: the UDP and the TCP port have this number.
+    pub addr: SocketAddr,
+}
+
+impl FromStr for PeerAddr {
+    type Err = PeerAddrError;
+
+    fn from_str(text: &str) -> Result<Self, PeerAddrError> {
+        let (node, addr) = match text.split_once('@') {
+            Some((node, addr)) => (Some(node.parse()?), addr),
+            None => (None, text),
+        };
+        let addr: SocketAddr = addr.parse().map_err(|_| PeerAddrError::Address)?;
+        if addr.port() == 0 {
+            return Err(PeerAddrError::Port);
+        }
+        Ok(Self { node, addr })
+    }
+}
+
+impl fmt::Display for PeerAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.node {
+            Some(node) => write!(f, "{node}@{}", self.addr),
+            None => write!(f, "{}", self.addr),
+        }
+    }
+}
+
+/// How a peer became known, most trustworthy first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum PeerSource {
+    /// The user named it.
+    Explicit,
+    /// A ticket names it.
+    Ticket,
+    /// It answered on the local network.
+    Local,
+    /// Another peer told of it.
+    Exchange,
+    /// The distributed hash table.
+    Dht,
+    /// A Gun relay.
+    Gun,
+}
+
+/// A peer that may have a content, as some discovery mechanism reports it: a hint, never a proof.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PeerRecord {
+    /// Who it is, where that is known.
+    pub node: Option<NodeId>,
+    /// Where it may be reached, best first.
+    pub addrs: Vec<SocketAddr>,
+    /// Where the report comes from.
+    pub source: PeerSource,
+}
+
+impl PeerRecord {
+    /// A record of one address.
+    pub fn from_addr(peer: PeerAddr, source: PeerSource) -> Self {
+        Self {
+            node: peer.node,
+            addrs: vec![peer.addr],
+            source,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_with_and_without_identity() {
+        let node = NodeId::from_bytes([1; 32]);
+        let text = format!("{node}@[::1]:4433");
+        let peer: PeerAddr = text.parse().unwrap();
+        assert_eq!((peer.node, peer.to_string()), (Some(node), text));
+        assert_eq!("127.0.0.1:0".parse::<PeerAddr>(), Err(PeerAddrError::Port));
+        assert_eq!("host:1".parse::<PeerAddr>(), Err(PeerAddrError::Address));
+        assert!(matches!(
+            "ab@127.0.0.1:1".parse::<PeerAddr>(),
+            Err(PeerAddrError::Node(_))
+        ));
+    }
+}

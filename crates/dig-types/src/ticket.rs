@@ -1,0 +1,289 @@
+//! Tickets: one shell-safe word that says what to fetch and from whom (`docs/protocol.md` §8).
+
+use crate::{ContentHash, ContentKind, ContentName, NodeId};
+use data_encoding::{BASE32_NOPAD, HEXLOWER};
+use sha2::{Digest, Sha256};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
+
+mod magnet;
+
+const PREFIX: &str = "dig1";
+const VERSION: u8 = 1;
+const CHECKSUM_LEN: usize = 4;
+
+const FIELD_HASH: u8 = 0;
+const FIELD_SIZE: u8 = 1;
+const FIELD_NODE: u8 = 2;
+const FIELD_NAME: u8 = 3;
+const FIELD_KIND: u8 = 5;
+const NODE_ID: u8 = 0;
+const NODE_ADDR: u8 = 2;
+
+/// Why a text is no ticket.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TicketError {
+    /// The text starts neither with `dig1` nor with `magnet:`.
+    #[error("a ticket starts with dig1 or magnet:?xt=urn:dig:")]
+    Prefix,
+    /// The text has more than [`Ticket::MAX_LEN`] characters.
+    #[error("a ticket has at most {} characters", Ticket::MAX_LEN)]
+    TooLong,
+    /// A character is not one of base32.
+    #[error("the ticket has a character that tickets do not have; copy it again, whole")]
+    Alphabet,
+    /// The checksum does not fit: a part is missing or mistyped.
+    #[error("the ticket is damaged or cut off; copy it again, whole")]
+    Checksum,
+    /// The ticket was made by a later version of this program.
+    #[error("the ticket has version {0}, this program reads version 1; get a newer program")]
+    Version(u8),
+    /// A field has the wrong length, stands twice, or is missing.
+    #[error("the ticket is malformed: {0}")]
+    Field(&'static str),
+}
+
+/// A node that a ticket names.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TicketNode {
+    /// Who must answer.
+    pub node: NodeId,
+    /// Where it may answer, best first; at most [`Ticket::MAX_ADDRS`].
+    pub addrs: Vec<SocketAddr>,
+}
+
+/// What to fetch, and from whom. Only the hash and the node ids are believed; size, name and kind are hints.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Ticket {
+    /// What to fetch.
+    pub hash: ContentHash,
+    /// Bytes, as the maker says.
+    pub size: Option<u64>,
+    /// What the maker calls it.
+    pub name: Option<ContentName>,
+    /// File or folder, as the maker says.
+    pub kind: Option<ContentKind>,
+    /// Who has it; at most [`Ticket::MAX_NODES`].
+    pub nodes: Vec<TicketNode>,
+    /// Addresses whose identity is not known (magnet form only); at most [`Ticket::MAX_NODES`].
+    pub anonymous: Vec<SocketAddr>,
+}
+
+impl Ticket {
+    /// Most nodes in a ticket.
+    pub const MAX_NODES: usize = 16;
+    /// Most addresses of one node.
+    pub const MAX_ADDRS: usize = 8;
+    /// Longest ticket in characters.
+    pub const MAX_LEN: usize = 4096;
+
+    /// A ticket that says what, but neither from whom nor how large.
+    pub const fn new(hash: ContentHash) -> Self {
+        Self {
+            hash,
+            size: None,
+            name: None,
+            kind: None,
+            nodes: Vec::new(),
+            anonymous: Vec::new(),
+        }
+    }
+
+    /// The magnet form, for programs that open links.
+    pub fn to_magnet(&self) -> String {
+        magnet::write(self)
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        put(&mut out, FIELD_HASH, self.hash.as_bytes());
+        if let Some(size) = self.size {
+            put(&mut out, FIELD_SIZE, &size.to_be_bytes());
+        }
+        if let Some(name) = &self.name {
+            put(&mut out, FIELD_NAME, name.as_str().as_bytes());
+        }
+        if let Some(kind) = self.kind {
+            put(&mut out, FIELD_KIND, &[kind.code()]);
+        }
+        for node in self.nodes.iter().take(Self::MAX_NODES) {
+            let mut value = Vec::new();
+            put(&mut value, NODE_ID, node.node.as_bytes());
+            for addr in node.addrs.iter().take(Self::MAX_ADDRS) {
+                put(&mut value, NODE_ADDR, &encode_addr(addr));
+            }
+            put(&mut out, FIELD_NODE, &value);
+        }
+        let checksum = Sha256::digest(&out);
+        out.extend_from_slice(&checksum[..CHECKSUM_LEN]);
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, TicketError> {
+        let (body, checksum) = bytes
+            .split_last_chunk::<CHECKSUM_LEN>()
+            .ok_or(TicketError::Checksum)?;
+        if Sha256::digest(body)[..CHECKSUM_LEN] != *checksum {
+            return Err(TicketError::Checksum);
+        }
+        let (&version, fields) = body.split_first().ok_or(TicketError::Checksum)?;
+        if version != VERSION {
+            return Err(TicketError::Version(version));
+        }
+        let mut hash = None;
+        let mut ticket = Self::new(ContentHash::from_bytes([0; 32]));
+        for field in Fields(fields) {
+            match field? {
+                (FIELD_HASH, value) => set(&mut hash, ContentHash::from_bytes(array(value)?))?,
+                (FIELD_SIZE, value) => set(&mut ticket.size, u64::from_be_bytes(array(value)?))?,
+                (FIELD_NAME, value) => set(&mut ticket.name, decode_name(value)?)?,
+                (FIELD_KIND, value) => {
+                    let [code] = array(value)?;
+                    let kind =
+                        ContentKind::from_code(code).ok_or(TicketError::Field("unknown kind"))?;
+                    set(&mut ticket.kind, kind)?;
+                }
+                (FIELD_NODE, value) => ticket.nodes.push(decode_node(value)?),
+                (id, _) if id % 2 == 0 => return Err(TicketError::Field("unknown required field")),
+                _ => {}
+            }
+            if ticket.nodes.len() > Self::MAX_NODES {
+                return Err(TicketError::Field("more than 16 nodes"));
+            }
+        }
+        ticket.hash = hash.ok_or(TicketError::Field("no content hash"))?;
+        Ok(ticket)
+    }
+}
+
+impl fmt::Display for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(PREFIX)?;
+        f.write_str(&BASE32_NOPAD.encode(&self.encode()).to_ascii_lowercase())
+    }
+}
+
+impl FromStr for Ticket {
+    type Err = TicketError;
+
+    fn from_str(text: &str) -> Result<Self, TicketError> {
+        if text.len() > Self::MAX_LEN {
+            return Err(TicketError::TooLong);
+        }
+        if text.starts_with("magnet:") {
+            return magnet::parse(text);
+        }
+        let word = text.strip_prefix(PREFIX).ok_or(TicketError::Prefix)?;
+        if word
+            .bytes()
+            .any(|byte| !byte.is_ascii_lowercase() && !(b'2'..=b'7').contains(&byte))
+        {
+            return Err(TicketError::Alphabet);
+        }
+        // A wrong length or stray bits at the end mean that characters are missing.
+        let bytes = BASE32_NOPAD
+            .decode(word.to_ascii_uppercase().as_bytes())
+            .map_err(|_| TicketError::Checksum)?;
+        Self::decode(&bytes)
+    }
+}
+
+/// Walks {id u8, length u16, value} fields.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<(u8, &'a [u8]), TicketError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let [id, high, low, rest @ ..] = self.0 else {
+            let cut = !std::mem::take(&mut self.0).is_empty();
+            return cut.then_some(Err(TicketError::Field("a field is cut off")));
+        };
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        let Some((value, rest)) = rest.split_at_checked(length) else {
+            self.0 = &[];
+            return Some(Err(TicketError::Field("a field is cut off")));
+        };
+        self.0 = rest;
+        Some(Ok((*id, value)))
+    }
+}
+
+fn put(out: &mut Vec<u8>, id: u8, value: &[u8]) {
+    out.push(id);
+    out.extend_from_slice(&u16::try_from(value.len()).unwrap_or(u16::MAX).to_be_bytes());
+    out.extend_from_slice(value);
+}
+
+fn set<T>(slot: &mut Option<T>, value: T) -> Result<(), TicketError> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(TicketError::Field("a field stands twice")),
+    }
+}
+
+fn array<const N: usize>(value: &[u8]) -> Result<[u8; N], TicketError> {
+    value
+        .try_into()
+        .map_err(|_| TicketError::Field("a field has the wrong length"))
+}
+
+fn decode_name(value: &[u8]) -> Result<ContentName, TicketError> {
+    let text =
+        std::str::from_utf8(value).map_err(|_| TicketError::Field("the name is not UTF-8"))?;
+    ContentName::new(text).map_err(|_| TicketError::Field("the name is not allowed"))
+}
+
+fn decode_node(value: &[u8]) -> Result<TicketNode, TicketError> {
+    let mut node = None;
+    let mut addrs = Vec::new();
+    for field in Fields(value) {
+        match field? {
+            (NODE_ID, value) => set(&mut node, NodeId::from_bytes(array(value)?))?,
+            (NODE_ADDR, value) => addrs.push(decode_addr(value)?),
+            (id, _) if id % 2 == 0 => return Err(TicketError::Field("unknown required field")),
+            _ => {}
+        }
+        if addrs.len() > Ticket::MAX_ADDRS {
+            return Err(TicketError::Field("a node has more than 8 addresses"));
+        }
+    }
+    let node = node.ok_or(TicketError::Field("a node without id"))?;
+    Ok(TicketNode { node, addrs })
+}
+
+fn encode_addr(addr: &SocketAddr) -> Vec<u8> {
+    let mut out = match addr.ip() {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    };
+    out.extend_from_slice(&addr.port().to_be_bytes());
+    out
+}
+
+fn decode_addr(value: &[u8]) -> Result<SocketAddr, TicketError> {
+    const LENGTH: TicketError = TicketError::Field("an address has the wrong length");
+    let (ip, port) = value.split_last_chunk::<2>().ok_or(LENGTH)?;
+    let ip = match ip.len() {
+        4 => IpAddr::from(array::<4>(ip)?),
+        16 => IpAddr::from(array::<16>(ip)?),
+        _ => return Err(LENGTH),
+    };
+    match u16::from_be_bytes(*port) {
+        0 => Err(TicketError::Field("an address has port 0")),
+        port => Ok(SocketAddr::new(ip.to_canonical(), port)),
+    }
+}
+
+fn hash_from_hex(text: &str) -> Result<ContentHash, TicketError> {
+    let bytes = HEXLOWER
+        .decode(text.to_ascii_lowercase().as_bytes())
+        .map_err(|_| TicketError::Field("the content hash is not hexadecimal"))?;
+    Ok(ContentHash::from_bytes(array(&bytes)?))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+use super::*;
+use proptest::prelude::*;
+
+fn sample() -> Ticket {
+    Ticket {
+        size: Some(1 << 40),
+        name: Some(ContentName::new("my movie (1).mp4").unwrap()),
+        kind: Some(ContentKind::File),
+        nodes: vec![TicketNode {
+            node: NodeId::from_bytes([9; 32]),
+            addrs: vec![
+                "192.0.2.1:4433".parse().unwrap(),
+                "[2001:db8::1]:4433".parse().unwrap(),
+            ],
+        }],
+        ..Ticket::new(ContentHash::from_bytes([1; 32]))
+    }
+}
+
+fn word(body: &[u8]) -> String {
+    let mut bytes = body.to_vec();
+    bytes.extend_from_slice(&Sha256::digest(body)[..CHECKSUM_LEN]);
+    format!(
+        "{PREFIX}{}",
+        BASE32_NOPAD.encode(&bytes).to_ascii_lowercase()
+    )
+}
+
+#[test]
+fn both_forms_round_trip() {
+    let ticket = sample();
+    assert_eq!(ticket.to_string().parse::<Ticket>().unwrap(), ticket);
+    let link = ticket.to_magnet();
+    assert_eq!(
+        link.parse::<Ticket>().unwrap(),
+        Ticket {
+            kind: None,
+            ..ticket
+        }
+    );
+    assert!(link.contains("dn=my%20movie%20%281%29.mp4"), "{link}");
+}
+
+#[test]
+fn every_truncation_and_every_typo_is_noticed() {
+    let text = sample().to_string();
+    for end in 0..text.len() {
+        assert!(text[..end].parse::<Ticket>().is_err(), "cut at {end}");
+    }
+    for place in PREFIX.len()..text.len() {
+        let mut typo = text.clone().into_bytes();
+        typo[place] = if typo[place] == b'a' { b'b' } else { b'a' };
+        assert!(
+            String::from_utf8(typo).unwrap().parse::<Ticket>().is_err(),
+            "typo at {place}"
+        );
+    }
+}
+
+#[test]
+fn hostile_tickets_are_refused() {
+    let mut body = vec![VERSION];
+    put(&mut body, FIELD_HASH, &[1; 32]);
+    let plain = body.clone();
+    assert!(word(&plain).parse::<Ticket>().is_ok());
+
+    let mut node = Vec::new();
+    put(&mut node, NODE_ID, &[2; 32]);
+    (0..1000_u16).for_each(|port| {
+        put(
+            &mut node,
+            NODE_ADDR,
+            &encode_addr(&([10, 0, 0, 1], port + 1).into()),
+        )
+    });
+    put(&mut body, FIELD_NODE, &node);
+    assert!(matches!(
+        word(&body).parse::<Ticket>(),
+        Err(TicketError::TooLong)
+    ));
+    assert!(matches!(
+        decode_node(&node),
+        Err(TicketError::Field("a node has more than 8 addresses"))
+    ));
+
+    let mut twice = plain.clone();
+    put(&mut twice, FIELD_HASH, &[1; 32]);
+    assert!(matches!(
+        word(&twice).parse::<Ticket>(),
+        Err(TicketError::Field(_))
+    ));
+    let mut critical = plain.clone();
+    put(&mut critical, 8, &[]);
+    assert!(matches!(
+        word(&critical).parse::<Ticket>(),
+        Err(TicketError::Field(_))
+    ));
+    let mut ignorable = plain;
+    put(&mut ignorable, 9, b"whatever");
+    assert!(word(&ignorable).parse::<Ticket>().is_ok());
+    assert!(matches!(
+        word(&[2]).parse::<Ticket>(),
+        Err(TicketError::Version(2))
+    ));
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_answered(text in ".{0,300}") {
+        let _ = text.parse::<Ticket>();
+        let _ = format!("dig1{text}").parse::<Ticket>();
+        let _ = format!("magnet:?{text}").parse::<Ticket>();
+    }
+
+    #[test]
+    fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let _ = word(&bytes).parse::<Ticket>();
+    }
+}
