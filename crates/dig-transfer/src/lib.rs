@@ -11,6 +11,8 @@
 pub mod chunk;
 pub mod header;
 pub mod lane;
+pub mod layout;
 pub mod set;
 pub mod sink;
 pub mod store;
+pub mod table;
