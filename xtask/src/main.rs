@@ -1,2 +1,32 @@
-//! Everything CI does.
-fn main() {}
+//! Everything continuous integration does, in Rust: `cargo xtask ci` is the same command there and
+//! on a laptop. Each step is also a word of its own: `cargo xtask ci --only tidy,fmt`.
+
+mod ci;
+mod tidy;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+use workspace::Workspace;
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "The chores of this project")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Check everything: format, lints, documentation, licences, house rules, tests
+    Ci(ci::Options),
+    /// Check the house rules that no other tool knows
+    Tidy,
+}
+
+fn main() -> anyhow::Result<()> {
+    let workspace = Workspace::find()?;
+    match Arguments::parse().chore {
+        Chore::Ci(options) => ci::run(&workspace, &options),
+        Chore::Tidy => tidy::run(&workspace),
+    }
+}
