@@ -9,12 +9,15 @@
 //! [`dig_types::Frame`]s, and comes with an in-memory one.
 
 pub mod chunk;
+pub mod hashing;
 pub mod header;
 pub mod lane;
 pub mod layout;
+pub mod manifest;
 pub mod limit;
 pub mod set;
 pub mod sink;
 pub mod store;
 pub mod table;
+pub mod tree;
 pub mod wire;
