@@ -106,6 +106,11 @@ impl CryptoIdentity {
         self.public.verify(message, signature)
     }
 
+    /// The algorithm of the key.
+    pub const fn algorithm(&self) -> Algorithm {
+        self.public.algorithm()
+    }
+
     /// Whether the identity can sign.
     pub const fn can_sign(&self) -> bool {
         self.secret.is_some()

@@ -26,15 +26,20 @@
 //! ```
 
 mod algorithm;
+pub mod auth;
 pub mod certificate;
 mod encoding;
+pub mod file;
 mod identity;
+mod json;
 mod public_key;
+pub mod record;
 mod scheme;
 mod signer;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use encoding::{DecodeError, HexInputError, OutputEncoding};
 pub use identity::{CryptoIdentity, GenerateError, PrivateKeyError};
+pub use json::UnsignableError;
 pub use public_key::{KeyError, PublicKey, VerifyError};
 pub use signer::{SignError, Signer};
