@@ -52,6 +52,9 @@ pub trait FrameSender: Send + Sync + fmt::Debug {
 
     /// Smoothed round-trip time, where it is known.
     fn rtt(&self) -> Option<Duration>;
+
+    /// Verified bytes have come over this lane, so that it may be allowed more memory. Does nothing by default.
+    fn trust(&self) {}
 }
 
 /// The receiving half.
