@@ -15,6 +15,7 @@ pub mod lane;
 pub mod layout;
 pub mod manifest;
 pub mod limit;
+pub mod scheduler;
 pub mod set;
 pub mod sink;
 pub mod store;

@@ -47,12 +47,15 @@ impl NumberSet {
 
     /// Whether `number` is in the set; numbers from the bound on never are.
     pub fn contains(&self, number: u64) -> bool {
-        self.word(number).is_some_and(|word| self.words[word] >> (number % 64) & 1 == 1)
+        self.word(number)
+            .is_some_and(|word| self.words[word] >> (number % 64) & 1 == 1)
     }
 
     /// Adds a number; whether it is new. Numbers from the bound on are not added.
     pub fn insert(&mut self, number: u64) -> bool {
-        let Some(word) = self.word(number) else { return false };
+        let Some(word) = self.word(number) else {
+            return false;
+        };
         let bit = 1 << (number % 64);
         let new = self.words[word] & bit == 0;
         self.words[word] |= bit;
@@ -78,6 +81,20 @@ impl NumberSet {
     /// The smallest number from `from` on, below the bound, that is not in the set.
     pub fn next_absent(&self, from: u64) -> Option<u64> {
         self.next_bit(from, |word| !word)
+    }
+
+    /// The smallest number from `from` on that is in both sets.
+    pub fn next_in_both(&self, other: &Self, from: u64) -> Option<u64> {
+        let first = self.word(from)?;
+        let mut mask = u64::MAX << (from % 64);
+        for (index, (ours, theirs)) in self.words.iter().zip(&other.words).enumerate().skip(first) {
+            let bits = ours & theirs & mask;
+            if bits != 0 {
+                return Some(index as u64 * 64 + u64::from(bits.trailing_zeros()));
+            }
+            mask = u64::MAX;
+        }
+        None
     }
 
     /// The numbers in the set, ascending.
@@ -126,6 +143,16 @@ mod tests {
             for from in 0..bound + 2 {
                 prop_assert_eq!(set.next_present(from), model.range(from..).next().copied());
                 prop_assert_eq!(set.next_absent(from), (from..bound).find(|n| !model.contains(n)));
+            }
+        }
+
+        #[test]
+        fn common_numbers_are_found(a in proptest::collection::btree_set(0_u64..200, 0..60), b in proptest::collection::btree_set(0_u64..300, 0..60)) {
+            let (mut ours, mut theirs) = (NumberSet::empty(200), NumberSet::empty(300));
+            a.iter().for_each(|n| { ours.insert(*n); });
+            b.iter().for_each(|n| { theirs.insert(*n); });
+            for from in 0..210 {
+                prop_assert_eq!(ours.next_in_both(&theirs, from), a.intersection(&b).find(|n| **n >= from).copied());
             }
         }
 

@@ -1,0 +1,307 @@
+//! One lane: what it delivers, how much may be on its way, and whether it has fallen silent.
+
+use super::{
+    LaneTraits, Now, PeerKey,
+    rate::{MinRtt, Rate},
+};
+use crate::chunk::CHUNK_LEN;
+use std::time::Duration;
+
+const CHUNK: f64 = CHUNK_LEN as f64;
+/// Taken for the rate of a lane that was never measured, where a guess decides: four chunks a second.
+const GUESS: f64 = 4.0 * CHUNK;
+/// What a lane holds beyond a round trip, in seconds of its rate: covers the jitter of both ends (simulated 0.05 to 3).
+const SLACK: f64 = 0.1;
+/// Seconds of its rate that one request may ask for, so that the tail of a slow lane is short.
+const RUN: f64 = 0.05;
+/// The least and the most that a lane of unknown rate is asked for at first, in chunks.
+const FIRST: std::ops::RangeInclusive<f64> = 4.0..=16.0;
+/// What an unknown lane is supposed to carry when its first window is sized by its round trip, bytes a second.
+const FIRST_RATE: f64 = 5e6;
+/// Growth that counts as growth.
+const GROWTH: f64 = 1.1;
+/// An interval between two requests that is not idleness: what the caller needs to react.
+const IDLE: Duration = Duration::from_millis(5);
+/// Silence that is never a stall.
+const PATIENCE: f64 = 0.5;
+
+/// How the window grows.
+#[derive(Debug, Clone)]
+enum Phase {
+    /// By every byte received, until goodput no longer grows (slow start).
+    Start {
+        size: f64,
+        epoch: Option<Epoch>,
+        best: f64,
+        flat: u8,
+    },
+    /// It follows the measured rate.
+    Steady,
+}
+
+/// One window's worth of slow start.
+#[derive(Debug, Clone)]
+struct Epoch {
+    since: Now,
+    bytes: f64,
+    target: f64,
+}
+
+/// A silence that was taken for a stall.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stall {
+    /// When it was last asked for a sign of life.
+    pub(super) probed: Now,
+    /// Whether its work was given to others.
+    pub(super) robbed: bool,
+}
+
+/// The state of a lane.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) peer: PeerKey,
+    pub(super) traits: LaneTraits,
+    rate: Rate,
+    rtt: MinRtt,
+    phase: Phase,
+    /// Bytes on their way that are wanted.
+    pub(super) in_flight: u64,
+    /// Requests in the order they were made.
+    pub(super) order: Vec<u32>,
+    /// Requests not answered yet.
+    pub(super) slots: u16,
+    /// How many that may be.
+    pub(super) slot_limit: u16,
+    /// The last arrival, or when the lane became busy.
+    heard: Now,
+    /// When the last byte asked for had come.
+    idle_since: Now,
+    /// The peer asked for quiet until then.
+    pub(super) busy_until: Option<Now>,
+    pub(super) stall: Option<Stall>,
+    /// How often it fell silent.
+    pub(super) stalls: u32,
+    /// When its window was last full: only then does its rate say what the path can do.
+    pub(super) filled: Option<Now>,
+    /// Whether it waits in line for its turn to ask.
+    pub(super) ready: bool,
+    /// The group it was last asked for.
+    pub(super) last_group: Option<u64>,
+    pub(super) received: u64,
+    pub(super) verified: u64,
+}
+
+impl Lane {
+    pub(super) fn new(now: Now, peer: PeerKey, traits: LaneTraits) -> Self {
+        let rtt = MinRtt::new(now, traits.rtt);
+        let usable = traits.max_requests - traits.max_requests.div_ceil(4);
+        Self {
+            peer,
+            traits,
+            rate: Rate::default(),
+            phase: Phase::start(&rtt),
+            rtt,
+            in_flight: 0,
+            order: Vec::new(),
+            slots: 0,
+            slot_limit: usable.max(1),
+            heard: now,
+            idle_since: now,
+            busy_until: None,
+            stall: None,
+            stalls: 0,
+            filled: None,
+            ready: false,
+            last_group: None,
+            received: 0,
+            verified: 0,
+        }
+    }
+
+    /// Requests that the lane takes when the peer never said that it was busy.
+    pub(super) fn slot_ceiling(&self) -> u16 {
+        (self.traits.max_requests - self.traits.max_requests.div_ceil(4)).max(1)
+    }
+
+    /// Bytes a second, once measured.
+    pub(super) fn rate(&self) -> Option<f64> {
+        self.rate.measured()
+    }
+
+    pub(super) fn rtt(&self) -> Option<Duration> {
+        self.rtt.get()
+    }
+
+    fn rtt_seconds(&self) -> f64 {
+        self.rtt.get().map_or(0.0, |rtt| rtt.as_secs_f64())
+    }
+
+    /// Whether the window has left slow start, so that the rate may be compared with others.
+    pub(super) fn is_settled(&self) -> bool {
+        matches!(self.phase, Phase::Steady)
+    }
+
+    /// Bytes that may be on their way, `cap` at most.
+    pub(super) fn window(&self, cap: u64) -> u64 {
+        let tracked = self.rate().map(|rate| rate * (self.rtt_seconds() + SLACK));
+        let window = match &self.phase {
+            Phase::Start { size, .. } => size.max(tracked.unwrap_or(0.0)),
+            Phase::Steady => tracked.unwrap_or(0.0),
+        };
+        (window.max(2.0 * CHUNK) as u64).min(cap)
+    }
+
+    /// Chunks of the next request: 50 ms of the rate, or more where few requests must fill the window.
+    pub(super) fn run_length(&self, cap: u64, longest: u8) -> u8 {
+        let window = self.window(cap) as f64;
+        let by_rate = match (&self.phase, self.rate()) {
+            (Phase::Steady, Some(rate)) => rate * RUN,
+            _ => window / 4.0,
+        };
+        let by_slots = window / f64::from(self.slot_limit);
+        ((by_rate.max(by_slots) / CHUNK) as u64).clamp(1, u64::from(longest)) as u8
+    }
+
+    /// A request of `bytes` goes out.
+    pub(super) fn asked(&mut self, now: Now, bytes: u64) {
+        if self.in_flight == 0 {
+            self.heard = self.heard.max(now);
+            if now.saturating_sub(self.idle_since) > IDLE {
+                self.pause();
+            }
+        }
+        self.in_flight += bytes;
+    }
+
+    /// `bytes` that were asked for came, will not come, or are not wanted.
+    pub(super) fn settle(&mut self, now: Now, bytes: u64) {
+        self.in_flight = self.in_flight.saturating_sub(bytes);
+        if self.in_flight == 0 {
+            self.idle_since = now;
+        }
+    }
+
+    /// Content bytes came; `latency` where they tell the round trip.
+    pub(super) fn heard(&mut self, now: Now, bytes: u32, latency: Option<Duration>) {
+        self.heard = now;
+        self.received += u64::from(bytes);
+        if let Some(latency) = latency {
+            self.rtt.sample(now, latency);
+        }
+        self.rate.add(now, bytes);
+        self.grow(now, f64::from(bytes));
+    }
+
+    /// The peer wants quiet.
+    pub(super) fn hush(&mut self, until: Now) {
+        self.busy_until = Some(self.busy_until.map_or(until, |earlier| earlier.max(until)));
+    }
+
+    /// Nothing was asked for: idle time is not slowness.
+    fn pause(&mut self) {
+        self.rate.pause();
+        if let Phase::Start { epoch, .. } = &mut self.phase {
+            *epoch = None;
+        }
+    }
+
+    fn grow(&mut self, now: Now, bytes: f64) {
+        let ceiling = self
+            .rate()
+            .map(|rate| 2.0 * rate * (self.rtt_seconds() + 2.5 * SLACK));
+        let first = *FIRST.end() * CHUNK;
+        let Phase::Start {
+            size,
+            epoch,
+            best,
+            flat,
+        } = &mut self.phase
+        else {
+            return;
+        };
+        *size = (*size + bytes).min(ceiling.map_or(f64::INFINITY, |most| most.max(first)));
+        let target = *size;
+        // The first arrival starts the clock, its bytes took their time before.
+        let Some(current) = epoch else {
+            *epoch = Some(Epoch {
+                since: now,
+                bytes: 0.0,
+                target,
+            });
+            return;
+        };
+        current.bytes += bytes;
+        let seconds = now.saturating_sub(current.since).as_secs_f64();
+        if current.bytes < current.target || seconds < 0.001 {
+            return;
+        }
+        let rate = current.bytes / seconds;
+        *flat = if rate < *best * GROWTH { *flat + 1 } else { 0 };
+        *best = best.max(rate);
+        *epoch = Some(Epoch {
+            since: now,
+            bytes: 0.0,
+            target,
+        });
+        self.rate.assume(rate);
+        if *flat >= 2 {
+            self.phase = Phase::Steady;
+        }
+    }
+
+    /// Seconds until `ahead` bytes, all on their way or about to be asked for, will have come from here.
+    pub(super) fn eta(&self, now: Now, ahead: u64) -> f64 {
+        let busy = self.in_flight > 0;
+        let silence = if busy {
+            now.saturating_sub(self.heard).as_secs_f64()
+        } else {
+            0.0
+        };
+        let usual = if busy {
+            self.rate().map_or(1.0, |rate| CHUNK / rate)
+        } else {
+            f64::INFINITY
+        };
+        let rate = self
+            .rate
+            .doubted(now, usual)
+            .unwrap_or_else(|| GUESS.min(CHUNK / silence.max(0.01)));
+        let start = if self.in_flight == 0 {
+            self.rtt_seconds()
+        } else {
+            0.0
+        };
+        start + ahead as f64 / rate.max(1.0)
+    }
+
+    /// Whether the silence has lasted longer than jitter explains.
+    pub(super) fn is_silent(&self, now: Now) -> bool {
+        let chunks = self.rate().map_or(0.0, |rate| 4.0 * CHUNK / rate.max(1.0));
+        let limit = PATIENCE.max(chunks).max(3.0 * self.rtt_seconds());
+        self.in_flight > 0 && now.saturating_sub(self.heard).as_secs_f64() > limit
+    }
+
+    /// The caller itself was away for so long: not the lane's silence.
+    pub(super) fn excuse(&mut self, away: Duration) {
+        self.heard += away;
+    }
+
+    /// What was known of the lane no longer holds.
+    pub(super) fn restart(&mut self) {
+        self.rate.forget();
+        self.phase = Phase::start(&self.rtt);
+    }
+}
+
+impl Phase {
+    fn start(rtt: &MinRtt) -> Self {
+        let chunks = FIRST_RATE * rtt.get().map_or(0.0, |rtt| rtt.as_secs_f64()) / CHUNK;
+        let size = chunks.clamp(*FIRST.start(), *FIRST.end()) * CHUNK;
+        Self::Start {
+            size,
+            epoch: None,
+            best: 0.0,
+            flat: 0,
+        }
+    }
+}

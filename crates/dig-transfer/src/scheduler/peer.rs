@@ -1,0 +1,185 @@
+//! One peer: its lanes, and which of them carry data.
+
+use super::{LaneKey, Now, holding::Holding, lane::Lane};
+use std::{collections::BTreeMap, time::Duration};
+
+/// What a lane must measure better by to take over from another.
+const HYSTERESIS: f64 = 1.2;
+/// By how much the total must rise for one lane more to stay.
+const WORTH: f64 = 1.1;
+/// How long a further lane is tried.
+const TRIAL: Duration = Duration::from_secs(1);
+/// When the first trial may begin, and the longest pause between two.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(64));
+/// From this rate on, what a byte costs the processor decides, and a dearer carrier is not tried.
+const FAST: f64 = 100e6;
+
+/// One more lane, on trial.
+#[derive(Debug)]
+struct Trial {
+    lane: LaneKey,
+    ends: Now,
+    before: f64,
+}
+
+/// The state of a peer.
+#[derive(Debug, Default)]
+pub(super) struct Peer {
+    pub(super) holding: Holding,
+    pub(super) banned: bool,
+    /// Its bit in the sets of holders, while it has a lane.
+    pub(super) slot: Option<u8>,
+    /// All lanes that are up.
+    pub(super) lanes: Vec<LaneKey>,
+    /// Those that are asked for data, the first one for most of it.
+    pub(super) active: Vec<LaneKey>,
+    /// Content bytes that came over lanes that are gone.
+    pub(super) received: u64,
+    /// Verified first from here, over lanes that are gone.
+    pub(super) verified: u64,
+    trial: Option<Trial>,
+    pause: Duration,
+    next_trial: Now,
+    next_judgement: Now,
+}
+
+type Lanes = BTreeMap<LaneKey, Lane>;
+
+impl Peer {
+    /// A lane came up. One on a better carrier takes over at once; any other waits in reserve.
+    pub(super) fn lane_up(&mut self, now: Now, key: LaneKey, lanes: &Lanes) {
+        self.lanes.push(key);
+        let rank = |key: &LaneKey| {
+            lanes
+                .get(key)
+                .map_or(u8::MAX, |lane| lane.traits.carrier_rank)
+        };
+        let usable = |key: &&LaneKey| lanes.get(key).is_some_and(|lane| lane.stall.is_none());
+        if self
+            .active
+            .iter()
+            .find(usable)
+            .is_none_or(|active| rank(&key) < rank(active))
+        {
+            self.lead(now, key);
+        }
+    }
+
+    /// A lane is gone.
+    pub(super) fn lane_down(&mut self, now: Now, key: LaneKey, lanes: &Lanes) {
+        self.lanes.retain(|lane| *lane != key);
+        self.set_aside(now, key, lanes);
+    }
+
+    /// A lane is not to be asked for now; the best of the others steps in where it was the only one.
+    pub(super) fn set_aside(&mut self, now: Now, key: LaneKey, lanes: &Lanes) {
+        self.active.retain(|lane| *lane != key);
+        if self.trial.as_ref().is_some_and(|trial| trial.lane == key) {
+            self.trial = None;
+        }
+        if !self.active.is_empty() {
+            return;
+        }
+        if let Some(best) = self.reserve(lanes).or_else(|| self.lanes.first().copied()) {
+            self.lead(now, best);
+        }
+    }
+
+    /// A silent lane answers again.
+    pub(super) fn recovered(&mut self, now: Now, key: LaneKey, lanes: &Lanes) {
+        let stalled = |key: &LaneKey| lanes.get(key).is_none_or(|lane| lane.stall.is_some());
+        if self.active.iter().all(stalled) {
+            self.lead(now, key);
+        }
+    }
+
+    fn lead(&mut self, now: Now, key: LaneKey) {
+        self.active = vec![key];
+        self.trial = None;
+        self.pause = PAUSES.0;
+        self.next_trial = now + self.pause;
+        self.next_judgement = now + PAUSES.0;
+    }
+
+    /// The best lane that is not asked for now: fewest stalls, then best rate measured, then cheapest.
+    fn reserve(&self, lanes: &Lanes) -> Option<LaneKey> {
+        let idle = self.lanes.iter().filter(|key| !self.active.contains(key));
+        let usable = idle
+            .filter_map(|key| Some((*key, lanes.get(key).filter(|lane| lane.stall.is_none())?)));
+        let best = usable.min_by(|(_, a), (_, b)| {
+            let stalls = (a.stalls / 3).cmp(&(b.stalls / 3));
+            let rates = b.rate().unwrap_or(0.0).total_cmp(&a.rate().unwrap_or(0.0));
+            stalls
+                .then(rates)
+                .then(a.traits.carrier_rank.cmp(&b.traits.carrier_rank))
+        });
+        best.map(|(key, _)| key)
+    }
+
+    /// Measures lanes against each other, and tries whether one more raises the total.
+    pub(super) fn judge(&mut self, now: Now, lanes: &Lanes, most: u8) {
+        let Some(lead) = self.active.first().and_then(|key| lanes.get(key)) else {
+            return;
+        };
+        let busy = lead
+            .filled
+            .is_some_and(|at| now.saturating_sub(at) < Duration::from_millis(500));
+        let Some(rate) = lead.rate().filter(|_| busy && lead.is_settled()) else {
+            return;
+        };
+        if self.trial.is_some() {
+            self.end_trial(now, lanes, rate);
+            return;
+        }
+        let Some(reserve) = self.reserve(lanes) else {
+            return;
+        };
+        let other = &lanes[&reserve];
+        let better =
+            other.is_settled() && other.rate().is_some_and(|other| other > rate * HYSTERESIS);
+        if better && self.active.len() == 1 && now >= self.next_judgement {
+            self.lead(now, reserve);
+            return;
+        }
+        let dearer = other.traits.carrier_rank > lead.traits.carrier_rank;
+        if now < self.next_trial
+            || self.active.len() >= usize::from(most)
+            || (dearer && rate > FAST)
+        {
+            return;
+        }
+        self.trial = Some(Trial {
+            lane: reserve,
+            ends: now + TRIAL,
+            before: self.total(lanes),
+        });
+        self.active.push(reserve);
+    }
+
+    fn end_trial(&mut self, now: Now, lanes: &Lanes, lead: f64) {
+        let Some(trial) = self.trial.take_if(|trial| now >= trial.ends) else {
+            return;
+        };
+        if self.total(lanes) >= trial.before * WORTH {
+            self.next_trial = now + self.pause;
+            return;
+        }
+        let added = lanes.get(&trial.lane).and_then(Lane::rate).unwrap_or(0.0);
+        let pause = (self.pause * 2).min(PAUSES.1);
+        if added > lead * HYSTERESIS {
+            self.lead(now, trial.lane);
+        } else {
+            self.active.retain(|key| *key != trial.lane);
+        }
+        self.pause = pause;
+        self.next_trial = now + pause;
+    }
+
+    /// Goodput of the active lanes.
+    pub(super) fn total(&self, lanes: &Lanes) -> f64 {
+        self.active
+            .iter()
+            .filter_map(|key| lanes.get(key)?.rate())
+            .sum()
+    }
+}
