@@ -6,6 +6,7 @@ mod tidy;
 mod workspace;
 
 use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 use workspace::Workspace;
 
 #[derive(Debug, Parser)]
@@ -23,9 +24,20 @@ enum Chore {
     Tidy,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match run(Arguments::parse().chore) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Not returned from main: the backtrace would hide the words.
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chore: Chore) -> anyhow::Result<()> {
     let workspace = Workspace::find()?;
-    match Arguments::parse().chore {
+    match chore {
         Chore::Ci(options) => ci::run(&workspace, &options),
         Chore::Tidy => tidy::run(&workspace),
     }

@@ -108,8 +108,15 @@ pub(crate) const STEPS: &[Step] = &[
         Action::CargoDoc(&["doc", "--workspace", "--no-deps", "--locked"]),
     ),
     Step {
-        name: "vectors",
-        action: Action::Python(&["docs/python/test_vectors.py"]),
+        // The published test vectors and the client in Python, against a host in Python.
+        name: "python",
+        action: Action::Python(&[
+            "-m",
+            "unittest",
+            "discover",
+            "--start-directory",
+            "docs/python",
+        ]),
         tool: Some(PYTHON),
     },
     // Tests of several crates start the program itself.

@@ -1,0 +1,144 @@
+"""Checks the published test vectors, docs/vectors/*.json, against this second implementation.
+
+Offline, a second or two: python3 docs/python/test_vectors.py
+"""
+
+import ipaddress
+import json
+import os
+import struct
+import unicodedata
+import unittest
+import urllib.parse
+
+import dig_formats as dig
+
+VECTORS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "vectors")
+
+
+def load(name):
+    path = os.path.join(VECTORS, name)
+    if not os.path.exists(path):
+        raise unittest.SkipTest(f"{name} is not published yet")
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+class Tickets(unittest.TestCase):
+    def meaning(self, ticket):
+        return {
+            "hash": ticket.hash.hex(), "size": ticket.size, "name": ticket.name,
+            "kind": None if ticket.kind is None else ("file", "folder")[ticket.kind],
+            "nodes": [{"node": node.hex(), "addresses": [shown(*address) for address in addresses]}
+                      for node, addresses in ticket.nodes],
+        }
+
+    def test_good_tickets_mean_what_they_say(self):
+        vectors = load("tickets.json")
+        for vector in vectors["good"] + vectors["readable"]:
+            self.assertEqual(self.meaning(dig.parse_ticket(vector["ticket"])), vector["means"])
+        self.assertGreater(len(vectors["good"]), 2)
+
+    def test_links_say_the_same(self):
+        for vector in load("tickets.json")["good"]:
+            means, link = vector["means"], urllib.parse.urlsplit(vector["magnet"])
+            said = urllib.parse.parse_qs(link.query, strict_parsing=True)
+            self.assertEqual((link.scheme, said["xt"]), ("magnet", ["urn:dig:" + means["hash"]]))
+            self.assertEqual(said.get("xl"), None if means["size"] is None else [str(means["size"])])
+            self.assertEqual(said.get("dn", [None])[0], means["name"])
+            peers = [f"{node['node']}@{address}" for node in means["nodes"] for address in node["addresses"]]
+            self.assertEqual(said.get("x.pe", []), peers)
+
+    def test_bad_tickets_are_refused(self):
+        for vector in load("tickets.json")["bad"]:
+            with self.subTest(why=vector["why"]), self.assertRaises(dig.Failure):
+                dig.parse_ticket(vector["ticket"])
+
+
+def shown(ip, port):
+    return f"[{ip}]:{port}" if ipaddress.ip_address(ip).version == 6 else f"{ip}:{port}"
+
+
+class Frames(unittest.TestCase):
+    """Each payload is taken apart by the text, field by field, to the last byte."""
+
+    def test_frames(self):
+        vectors = load("frames.json")
+        for vector in vectors:
+            with self.subTest(name=vector["name"]):
+                payload = bytes.fromhex(vector["payload"])
+                header = struct.pack(">HII", vector["type"], vector["request"], len(payload))
+                self.assertEqual(bytes.fromhex(vector["frame"]), header + payload)
+                reader = dig.Reader(payload, vector["name"])
+                getattr(self, f"frame_{vector['type']:02x}")(reader)
+                reader.end()
+        self.assertGreater(len(vectors), 10)
+
+    def text(self, reader):
+        return reader.take(reader.uint(2)).decode()
+
+    def frame_20(self, reader):  # RESOLVE
+        kind = reader.uint(1)
+        value = reader.take(len(reader.data))
+        self.assertTrue(len(value) == 32 if kind in (1, 2) else kind == 3 and dig.name_is_allowed(value.decode()))
+        self.assertTrue(kind != 3 or unicodedata.is_normalized("NFC", value.decode()))
+
+    def frame_22(self, reader):  # RESOLVED
+        if status := reader.uint(1):
+            self.assertEqual((status, reader.uint(4) > 0), (1, True))
+            return
+        for _ in range(reader.uint(1)):
+            reader.take(32)
+            self.assertIn(reader.uint(1), (0, 1))
+            reader.uint(8)
+            self.text(reader)
+
+    def frame_24(self, reader):  # OPEN
+        reader.take(32)
+
+    frame_28 = frame_39 = frame_24  # MANIFEST_GET, DONE
+
+    def frame_26(self, reader):  # INFO
+        kind, size, table, chunks = reader.uint(1), reader.uint(8), reader.uint(8), reader.uint(8)
+        reader.take(32)
+        self.assertIn(reader.uint(1), (0, 1))
+        self.text(reader)
+        if kind == 0:
+            self.assertEqual((table, chunks), (0, dig.chunks_of(size)))
+        else:
+            self.assertEqual(kind, 1)
+            self.assertLessEqual(dig.chunks_of(table), chunks)
+
+    def frame_2a(self, reader):  # MANIFEST
+        reader.uint(4)
+        self.assertTrue(0 < len(reader.data) <= 2048 * 32)
+        self.assertEqual(len(reader.take(len(reader.data))) % 32, 0)
+
+    def frame_2c(self, reader):  # GET
+        reader.take(32)
+        first, count, want = reader.uint(8), reader.uint(1), reader.uint(1)
+        self.assertEqual(first // dig.GROUP, (first + count - 1) // dig.GROUP)
+        self.assertIn(want, (0, 1, 2))
+
+    def frame_2e(self, reader):  # ENTRIES
+        for _ in range(2):
+            reader.take(32 * reader.uint(1))
+
+    def frame_30(self, reader):  # DATA
+        self.assertTrue(0 < len(reader.take(len(reader.data))) <= dig.CHUNK)
+
+    def frame_32(self, reader):  # HAVE
+        reader.uint(4)
+        self.assertTrue(1 <= len(reader.take(len(reader.data))) <= 8192)
+
+    def frame_34(self, reader):  # REFUSED
+        self.assertIn(reader.uint(2), range(1, 10))
+        reader.uint(4)
+        self.assertLessEqual(len(reader.take(len(reader.data)).decode()), 256)
+
+    def frame_36(self, reader):  # CANCEL
+        pass
+
+
+if __name__ == "__main__":
+    unittest.main()
