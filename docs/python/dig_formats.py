@@ -160,10 +160,10 @@ def identity_extension(certificate):
         items = items[1:] if items[0][0] == 0xA0 else items
         (_, listed, _), = der_items(next(contents for tag, contents, _ in items[6:] if tag == 0xA3))
         extensions = [der_items(contents) for _, contents, _ in der_items(listed)]
-        (_, *critical, (_, value, _)), = [found for found in extensions if found[0][2] == EXTENSION]
+        (_, *critical, (tag, value, _)), = [found for found in extensions if found[0][2] == EXTENSION]
     except (ValueError, IndexError, StopIteration) as error:
         raise Failure(FALSE, "a certificate without one identity extension") from error
-    check(not critical or critical[0][1] == b"\0", "a critical identity extension")
+    check(tag == 4 and (not critical or critical[0][1] == b"\0"), "a malformed or critical identity extension")
     return items[5][2], value
 
 

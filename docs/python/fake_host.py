@@ -104,8 +104,8 @@ class FakeHost:
             except OSError:
                 return
             try:
-                with self.context.wrap_socket(plain, server_side=True) as lane:
-                    self.serve(lane)
+                with self.context.wrap_socket(plain, server_side=True) as lane, lane.makefile("rb") as stream:
+                    self.serve(lane, stream)
             except (OSError, EOFError) as error:
                 self.errors.append(error)
 
@@ -113,9 +113,7 @@ class FakeHost:
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
 
-    def serve(self, lane):
-        stream = lane.makefile("rb")
-
+    def serve(self, lane, stream):
         def send(kind, request, payload=b""):
             lane.sendall(struct.pack(">HII", kind, request, len(payload)) + payload)
 
