@@ -4,12 +4,14 @@
 //! - [`source`]: every source file says what it is for, is short, and excuses no lint without a reason;
 //! - [`naming`]: no module is called after nothing in particular, none is a `mod.rs`;
 //! - [`manifest`]: every crate takes part in the workspace's lints;
+//! - [`defaults`]: every knob is in the table of defaults;
 //! - [`links`]: links of the documentation lead to files that exist.
 //!
 //! Each rule is a function from text to [`Finding`]s; only this file reads the disk.
 
 mod arrows;
 mod code;
+mod defaults;
 mod links;
 mod manifest;
 mod naming;
@@ -75,11 +77,13 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         report.add(path, arrows::check(&member));
         report.add(path, manifest::check(&member.manifest));
     }
+    let defaults = read(&workspace.root.join(defaults::DOCUMENT))?;
     for file in workspace.files(SOURCES, "rs")? {
         let path = workspace.relative(&file);
         let text = read(&file)?;
         report.add(path, naming::check(path));
         report.add(path, source::check(path, &text));
+        report.add(path, defaults::check(&text, &defaults));
     }
     let mut documents = workspace.files(DOCUMENTS, "md")?;
     documents.extend(["README.md", "CHANGELOG.md"].map(|name| workspace.root.join(name)));
