@@ -1,0 +1,1 @@
+//! Whole lives of a file sink; more of them in `tests/`.
