@@ -8,9 +8,11 @@
 //! It knows nothing of TLS, QUIC or NATs: it asks for [`lane::Lane`]s, pipes of
 //! [`dig_types::Frame`]s, and comes with an in-memory one.
 
+pub mod cache;
 pub mod chunk;
 pub mod hashing;
 pub mod header;
+pub mod index;
 pub mod lane;
 pub mod layout;
 pub mod manifest;
@@ -20,6 +22,7 @@ pub mod scheduler;
 pub mod serve;
 pub mod set;
 pub mod sink;
+pub mod source;
 pub mod store;
 pub mod table;
 pub mod tree;

@@ -159,6 +159,16 @@ impl Table {
         &self.entries
     }
 
+    /// The entries, to be changed and checked again.
+    pub fn into_entries(self) -> Vec<TableEntry> {
+        self.entries
+    }
+
+    /// Bytes of the encoded table.
+    pub fn encoded_len(&self) -> u64 {
+        encoded_len(&self.entries) as u64
+    }
+
     /// Bytes of all files together.
     pub const fn total_size(&self) -> u64 {
         self.total_size
