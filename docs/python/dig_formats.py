@@ -14,7 +14,7 @@ import struct
 import time
 import unicodedata
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
 from cryptography.hazmat.primitives.serialization import (
@@ -74,29 +74,42 @@ def small_order(point):
     return int.from_bytes(point, "little") & (2**255 - 1) in SMALL_ORDER
 
 
-def verify_signature(algorithm, key, message, signature):
-    """Raises unless `signature` is one of `message` by the canonical public key `key`."""
+def check_key(algorithm, key):
+    """The public key in these canonical bytes."""
     try:
         if algorithm == 1:
             check(len(key) == 32 and not small_order(key), "a weak ed25519 key")
+            check(int.from_bytes(key, "little") & (2**255 - 1) < 2**255 - 19, "an ed25519 key in another form")
+            return ed25519.Ed25519PublicKey.from_public_bytes(key)
+        if algorithm == 2:
+            check(len(key) == 33, "a secp256k1 key of the wrong length")
+            return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256K1(), key)
+        check(algorithm == 3, f"unknown key algorithm {algorithm}")
+        public = load_der_public_key(key)
+        check(isinstance(public, rsa.RSAPublicKey) and 2048 <= public.key_size <= 4096, "no RSA key of 2048 to 4096 bits")
+        check(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) == key, "an RSA key in another form")
+        return public
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise Failure(FALSE, f"a malformed key ({error})") from error
+
+
+def verify_signature(algorithm, key, message, signature):
+    """Raises unless `signature` is one of `message` by the canonical public key `key`."""
+    public = check_key(algorithm, key)
+    try:
+        if algorithm == 1:
             check(len(signature) == 64 and not small_order(signature[:32]), "a weak ed25519 signature")
-            ed25519.Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
+            public.verify(signature, message)
         elif algorithm == 2:
-            check(len(key) == 33 and len(signature) == 64, "a secp256k1 key or signature of the wrong length")
+            check(len(signature) == 64, "a secp256k1 signature of the wrong length")
             r, s = (int.from_bytes(half, "big") for half in (signature[:32], signature[32:]))
             check(s <= HALF_ORDER, "a secp256k1 signature with s in the upper half")
-            public = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256K1(), key)
             public.verify(utils.encode_dss_signature(r, s), message, ec.ECDSA(hashes.SHA256()))
-        elif algorithm == 3:
-            public = load_der_public_key(key)
-            check(isinstance(public, rsa.RSAPublicKey) and 2048 <= public.key_size <= 4096, "no RSA key of 2048 to 4096 bits")
-            check(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) == key, "an RSA key in another form")
+        else:
             check(len(signature) == (public.key_size + 7) // 8, "an RSA signature of the wrong length")
             public.verify(signature, message, padding.PSS(padding.MGF1(hashes.SHA256()), 32), hashes.SHA256())
-        else:
-            raise Failure(FALSE, f"unknown key algorithm {algorithm}")
-    except (InvalidSignature, ValueError) as error:
-        raise Failure(FALSE, f"a false signature or key ({type(error).__name__})") from error
+    except InvalidSignature as error:
+        raise Failure(FALSE, "a false signature") from error
 
 
 # --- Section 2: certificates ---------------------------------------------------------------------
@@ -145,7 +158,7 @@ def issue_certificate(identity, lifetime=3600):
     value = b"\1\1" + times + struct.pack(">H", len(key)) + key + struct.pack(">H", len(signature)) + signature
     name = der(0x30, der(0x31, der(0x30, oid_of(2, 5, 4, 3), der(0x0C, b"dig"))))
     validity = der(0x30, der(0x17, b"200101000000Z"), der(0x17, b"491231235959Z"))
-    extensions = der(0xA3, der(0x30, der(0x30, EXTENSION, der(4, value))))
+    extensions = der(0xA3, der(0x30, der(0x30, EXTENSION, der(4, der(4, value)))))
     to_sign = der(0x30, der(0xA0, der(2, b"\2")), der(2, b"\1"), ED25519, name, validity, name, spki, extensions)
     certificate = der(0x30, to_sign, ED25519, der(3, b"\0", tls_key.sign(to_sign)))
     private = tls_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -153,17 +166,19 @@ def issue_certificate(identity, lifetime=3600):
 
 
 def identity_extension(certificate):
-    """(SPKI, contents of the identity extension) of a certificate in DER."""
+    """(SPKI, fields of the identity extension) of a certificate in DER."""
+    check(len(certificate) <= 16384, "a certificate of more than 16 KiB")
     try:
         (_, body, _), = der_items(certificate)
         items = der_items(der_items(body)[0][1])
         items = items[1:] if items[0][0] == 0xA0 else items
         (_, listed, _), = der_items(next(contents for tag, contents, _ in items[6:] if tag == 0xA3))
         extensions = [der_items(contents) for _, contents, _ in der_items(listed)]
-        (_, *critical, (tag, value, _)), = [found for found in extensions if found[0][2] == EXTENSION]
+        (_, *critical, (outer, contents, _)), = [found for found in extensions if found[0][2] == EXTENSION]
+        (inner, value, _), = der_items(contents)
     except (ValueError, IndexError, StopIteration) as error:
         raise Failure(FALSE, "a certificate without one identity extension") from error
-    check(tag == 4 and (not critical or critical[0][1] == b"\0"), "a malformed or critical identity extension")
+    check((outer, inner) == (4, 4) and (not critical or critical[0][1] == b"\0"), "a malformed or critical identity extension")
     return items[5][2], value
 
 
@@ -348,7 +363,9 @@ def own_networks():
 def may_be_dialled(ip, networks):
     """Section 8: what a ticket may make us dial."""
     ip = ipaddress.ip_address(ip)
-    ip = getattr(ip, "ipv4_mapped", None) or ip
+    if ip.version == 6:
+        nat64 = ip in ipaddress.ip_network("64:ff9b::/96") and ipaddress.ip_address(ip.packed[12:])
+        ip = ip.ipv4_mapped or ip.sixtofour or (ip.teredo and ip.teredo[1]) or nat64 or ip
     if ip.is_loopback or ip.is_multicast or ip.is_unspecified:
         return False
     return ip.is_global or any(ip in network for network in networks)

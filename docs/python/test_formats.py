@@ -98,7 +98,7 @@ class Certificates(unittest.TestCase):
         for end in range(len(good)):
             with self.assertRaises(dig.Failure):
                 dig.verify_certificate(good[:end])
-        for offset in range(place, place + 132):  # the object id, the lengths, the identity and its signature
+        for offset in range(place, place + 134):  # the object id, the lengths, the identity and its signature
             damaged = bytearray(good)
             damaged[offset] ^= 1
             with self.assertRaises(dig.Failure, msg=str(offset - place)):
@@ -123,6 +123,7 @@ class Dialling(unittest.TestCase):
             "0.0.0.0": False, "224.0.0.251": False, "169.254.1.1": False, "fd00:7::9": True, "fd00:8::9": False,
             "::1": False, "ff02::1": False, "::": False, "::ffff:127.0.0.1": False, "::ffff:192.168.7.9": True,
             "2606:4700::1": True, "fe80::1": False, "100.64.0.1": False,
+            "2002:7f00:1::": False, "2002:808:808::": True, "64:ff9b::7f00:1": False, "64:ff9b::808:808": True,
         }.items():
             self.assertEqual(dig.may_be_dialled(ip, networks), may, ip)
 

@@ -3,6 +3,7 @@
 Offline, a second or two: python3 docs/python/test_vectors.py
 """
 
+import collections
 import ipaddress
 import json
 import os
@@ -12,6 +13,7 @@ import unittest
 import urllib.parse
 
 import dig_formats as dig
+import dig_records
 
 VECTORS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "vectors")
 
@@ -57,6 +59,74 @@ class Tickets(unittest.TestCase):
 
 def shown(ip, port):
     return f"[{ip}]:{port}" if ipaddress.ip_address(ip).version == 6 else f"{ip}:{port}"
+
+
+def cases(name):
+    """(case, whether it must be accepted) of a file of judged cases."""
+    for case in load(name)["cases"]:
+        yield case, case["verdict"] == "ok"
+
+
+class Identities(unittest.TestCase):
+    ALGORITHMS = dig_records.ALGORITHMS
+
+    def test_keys_and_signatures(self):
+        kinds = collections.Counter()
+        for case in load("identity.json")["cases"]:
+            kinds[case["kind"]] += 1
+            algorithm = self.ALGORITHMS[case["algorithm"]]
+            public, message, signature = (bytes.fromhex(case.get(key, "")) for key in ("public", "message", "signature"))
+            with self.subTest(kind=case["kind"], name=case.get("name"), algorithm=algorithm):
+                if case["kind"] == "key":
+                    self.assertEqual(dig.sha256(public).hex(), case["node_id"])
+                    dig.verify_signature(algorithm, public, message, signature)
+                elif case["kind"] in ("bad-key", "bad-signature"):
+                    with self.assertRaises(dig.Failure):
+                        if case["kind"] == "bad-key":
+                            dig.check_key(algorithm, public)
+                        else:
+                            dig.verify_signature(algorithm, public, message, signature)
+        self.assertTrue(all(kinds[kind] > 2 for kind in ("key", "bad-key", "bad-signature")), kinds)
+
+    def test_certificates(self):
+        for case, good in cases("certificates.json"):
+            der = bytes.fromhex(case["der"])
+            with self.subTest(name=case["name"]):
+                if good:
+                    self.assertEqual(dig.verify_certificate(der, case["now"]).hex(), case["node_id"])
+                else:
+                    with self.assertRaises(dig.Failure):
+                        dig.verify_certificate(der, case["now"])
+
+    def test_records(self):
+        for case, good in cases("records.json"):
+            with self.subTest(name=case["name"]):
+                if good:
+                    data = dig_records.verify_record(case["text"], case["now"])
+                    body = {key: value for key, value in data.items()
+                            if key not in ("t", "alg", "key", "node", "seq", "iat", "exp")}
+                    self.assertEqual((data["node"], data["t"], data["seq"], body),
+                                     (case["node_id"], case["t"], case["seq"], case["body"]))
+                else:
+                    with self.assertRaises(dig.Failure):
+                        dig_records.verify_record(case["text"], case["now"])
+
+    def test_challenge_and_response(self):
+        """The texts are put together here from the text of section 4, and the signatures of both sides are checked."""
+        for case in load("identity-auth.json")["cases"]:
+            request, challenge, response = (json.loads(case[key]) for key in ("request", "challenge_message", "response"))
+            self.assertEqual(request, {"clientNonce": case["client_nonce"], "peerId": case["client_id"]})
+            self.assertEqual((challenge["challenge"], challenge["timestamp"]), (case["challenge"], case["timestamp"]))
+            self.assertEqual(response["timestamp"], case["timestamp"])
+            for role, side, node in (("host", challenge, challenge["hostId"]), ("client", response, response["peerId"])):
+                text = dig_records.canonical({
+                    "t": "dig.auth.v1", "alg": side["algorithm"], "cb": case["cb"], "challenge": case["challenge"],
+                    "clientId": case["client_id"], "clientNonce": case["client_nonce"], "hostId": case["host_id"],
+                    "role": role, "timestamp": case["timestamp"]})
+                self.assertEqual(text, case[role + "_signs"])
+                key = bytes.fromhex(side["publicKey"])
+                self.assertEqual(dig.sha256(key).hex(), node)
+                dig.verify_signature(self.ALGORITHMS[side["algorithm"]], key, text.encode(), bytes.fromhex(side["signature"]))
 
 
 class Frames(unittest.TestCase):
