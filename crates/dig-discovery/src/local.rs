@@ -10,7 +10,7 @@
 //! - only near addresses are dialled ([`crate::Networks::allows_local`]), at most 8 a node;
 //! - at most 32 nodes are asked a search, at most 8 at a time and 8 times each; nodes at an address of which
 //!   few were asked come first, so 1,000 false nodes of one machine do not hide a true one of another;
-//! - an address that never answered is dialled at most three times an hour;
+//! - an address that never answers is dialled at most three times an hour, a machine twelve times;
 //! - 1,024 nodes are remembered, and the daemon's cache is thrown away when a flood fills it.
 //!
 //! Who a node is, is proved by its handshake; a false advertisement costs an attempt, no more.

@@ -231,6 +231,8 @@ fn coming_and_going_does_not_earn_more_questions() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     /// Whatever nodes come, go and answer: bounds hold, and a search with work left has a time to wake.
     #[test]
     fn bounds_hold_under_any_sequence(seed in any::<u64>()) {
@@ -238,7 +240,7 @@ proptest! {
         let (mut search, mut budget) = search(content());
         let (mut now, mut open) = (Duration::ZERO, Vec::new());
         let mut asks: BTreeMap<String, u32> = BTreeMap::new();
-        for _ in 0..400 {
+        for _ in 0..150 {
             now += Duration::from_millis(rng.u64(0..2000));
             let known = rng.usize(0..80);
             let host = rng.u8(1..5);
