@@ -62,9 +62,8 @@ impl SignedRecord {
         expires: Timestamp,
         body: &T,
     ) -> Result<Self, SignRecordError> {
-        let body = match serde_json::to_value(body) {
-            Ok(Value::Object(body)) => body,
-            _ => return Err(SignRecordError::NotAnObject),
+        let Ok(Value::Object(body)) = serde_json::to_value(body) else {
+            return Err(SignRecordError::NotAnObject);
         };
         if let Some(name) = RESERVED.into_iter().find(|name| body.contains_key(*name)) {
             return Err(SignRecordError::Reserved { name });

@@ -3,6 +3,8 @@
 //! Needs `node`, and for ethers `npm` and a registry. Where they are missing the tests say SKIP, except with
 //! `CI=true`, where that is a failure.
 
+#![cfg(test)]
+
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use dig_identity::{Algorithm, CryptoIdentity, PublicKey, Signer};
 use serde_json::{Value, json};

