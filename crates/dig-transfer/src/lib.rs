@@ -10,6 +10,7 @@
 
 pub mod cache;
 pub mod chunk;
+pub mod fetch;
 pub mod hashing;
 pub mod header;
 pub mod index;

@@ -190,6 +190,18 @@ impl Link {
         }
     }
 
+    /// Asks the other side to stop answering. What still comes is handed over, until the answer ends or is refused.
+    pub(crate) fn stop(&self, request: u32) {
+        if self.outstanding.contains(request) {
+            self.out.post(Message::Cancel, request);
+        }
+    }
+
+    /// Verified bytes have come over this link.
+    pub(crate) fn trust(&self) {
+        self.out.trust();
+    }
+
     /// The answer is complete, as only the asker can tell.
     pub(crate) fn settle(&self, request: u32) {
         self.outstanding.remove(request);

@@ -32,6 +32,7 @@ mod session;
 mod worker;
 
 pub(crate) use lane::ServingLane;
+pub(crate) use news::groups_of;
 use session::Sessions;
 
 /// Events that a slow reader of [`Server::events`] may be behind before it misses some.

@@ -88,6 +88,10 @@ impl Outgoing {
         self.sender.rtt()
     }
 
+    pub(crate) fn trust(&self) {
+        self.sender.trust();
+    }
+
     /// Ends the lane; the first reason given stays.
     pub(crate) fn close(&self, end: LinkEnd, code: u16, text: &str) {
         if self.end.set(end).is_ok() {

@@ -142,6 +142,10 @@ impl Outstanding {
         Some(id)
     }
 
+    pub(super) fn contains(&self, id: u32) -> bool {
+        self.table().open.contains_key(&id)
+    }
+
     /// Forgets a request whose answer is complete.
     pub(super) fn remove(&self, id: u32) {
         self.table().remove(id);
