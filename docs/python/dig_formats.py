@@ -242,6 +242,18 @@ def folder_hash(size, table, root):
     return sha256(b"dig-folder/1", struct.pack(">QQ", size, table), root)
 
 
+def discovery_key(kind, digest):
+    return sha256(b"dig-disc/1", kind, digest)
+
+
+def manifest_level(chunks):
+    """k: a manifest node stands over 2^k chunks."""
+    level = 4
+    while -(-chunks // (1 << level)) > 131_072:
+        level += 1
+    return level
+
+
 def chunks_of(size):
     return -(-size // CHUNK)
 
@@ -285,6 +297,7 @@ def decode_table(data):
         before = raw
         records.append(Record(path, size, flags == 1, flags == 2, digest))
     reader.end()
+    check(sum(record.size for record in records) < 1 << 64, "files of more than 2^64 bytes")
     return records
 
 
