@@ -321,104 +321,89 @@ fn record(flags: u8, size: u64, hash: u8, path: &[u8]) -> Vec<u8> {
     .concat()
 }
 
-fn tables() -> Vec<Value> {
-    let raw = |count: u32, records: &[Vec<u8>]| {
-        [b"digdir1\n", &count.to_be_bytes()[..], &records.concat()].concat()
-    };
-    let file = |path: &str| record(0, 5, 7, path.as_bytes());
-    let depth = |count: usize| vec!["d"; count].join("/");
-    let long = |last: usize| format!("{}/", "y".repeat(240)).repeat(16) + &"y".repeat(last);
-    let mut cases = vec![
-        ("no records", true, raw(0, &[])),
-        ("a file", true, raw(1, &[file("a")])),
-        ("an executable file", true, raw(1, &[record(1, 5, 7, b"a")])),
-        ("an empty directory", true, raw(1, &[record(2, 0, 0, b"a")])),
+fn file(path: &str) -> Vec<u8> {
+    record(0, 5, 7, path.as_bytes())
+}
+
+fn table(count: u32, records: &[Vec<u8>]) -> Vec<u8> {
+    [b"digdir1\n", &count.to_be_bytes()[..], &records.concat()].concat()
+}
+
+fn path_of_depth(depth: usize) -> String {
+    vec!["d"; depth].join("/")
+}
+
+/// 16 components of 240 bytes and one of `last`.
+fn long_path(last: usize) -> String {
+    format!("{}/", "y".repeat(240)).repeat(16) + &"y".repeat(last)
+}
+
+type Case = (&'static str, Vec<u8>);
+
+fn good_tables() -> Vec<Case> {
+    let one = |path: &str| table(1, &[file(path)]);
+    vec![
+        ("no records", table(0, &[])),
+        ("a file", one("a")),
+        ("an executable file", table(1, &[record(1, 5, 7, b"a")])),
+        ("an empty directory", table(1, &[record(2, 0, 0, b"a")])),
         (
             "sorted by bytes",
-            true,
-            raw(3, &[file("B"), file("a"), file("\u{e9}")]),
+            table(3, &[file("B"), file("a"), file("\u{e9}")]),
         ),
-        ("64 components", true, raw(1, &[file(&depth(64))])),
-        (
-            "a component of 255 bytes",
-            true,
-            raw(1, &[file(&"x".repeat(255))]),
-        ),
-        ("another magic", false, [b"digdir2\n", &[0; 4][..]].concat()),
-        ("nothing", false, Vec::new()),
-        ("fewer records than said", false, raw(2, &[file("a")])),
-        (
-            "more records than said",
-            false,
-            raw(1, &[file("a"), file("b")]),
-        ),
-        (
-            "cut in a path",
-            false,
-            raw(1, &[file("abc")[..45].to_vec()]),
-        ),
-        (
-            "a byte behind the end",
-            false,
-            raw(1, &[file("a"), vec![0]]),
-        ),
-        ("an unknown flag", false, raw(1, &[record(4, 5, 7, b"a")])),
-        (
-            "a directory with a size",
-            false,
-            raw(1, &[record(2, 1, 0, b"a")]),
-        ),
-        (
-            "a directory with a hash",
-            false,
-            raw(1, &[record(2, 0, 7, b"a")]),
-        ),
-        (
-            "an executable directory",
-            false,
-            raw(1, &[record(3, 0, 0, b"a")]),
-        ),
-        ("out of order", false, raw(2, &[file("b"), file("a")])),
-        (
-            "the same path twice",
-            false,
-            raw(2, &[file("a"), file("a")]),
-        ),
+        ("64 components", one(&path_of_depth(64))),
+        ("a component of 255 bytes", one(&"x".repeat(255))),
+        ("a path of 4096 bytes", one(&long_path(240))),
+    ]
+}
+
+fn malformed_tables() -> Vec<Case> {
+    let one = |record: Vec<u8>| table(1, &[record]);
+    vec![
+        ("another magic", [b"digdir2\n", &[0; 4][..]].concat()),
+        ("nothing", Vec::new()),
+        ("fewer records than said", table(2, &[file("a")])),
+        ("more records than said", table(1, &[file("a"), file("b")])),
+        ("cut in a path", one(file("abc")[..45].to_vec())),
+        ("a byte behind the end", table(1, &[file("a"), vec![0]])),
+        ("an unknown flag", one(record(4, 5, 7, b"a"))),
+        ("a directory with a size", one(record(2, 1, 0, b"a"))),
+        ("a directory with a hash", one(record(2, 0, 7, b"a"))),
+        ("an executable directory", one(record(3, 0, 0, b"a"))),
+        ("a path that is not UTF-8", one(record(0, 5, 7, b"\xff"))),
+    ]
+}
+
+fn hostile_tables() -> Vec<Case> {
+    let one = |path: &str| table(1, &[file(path)]);
+    let mut cases = vec![
+        ("out of order", table(2, &[file("b"), file("a")])),
+        ("the same path twice", table(2, &[file("a"), file("a")])),
         (
             "a path through a file",
-            false,
-            raw(3, &[file("a"), file("a-"), file("a/b")]),
+            table(3, &[file("a"), file("a-"), file("a/b")]),
         ),
         (
             "a path through an empty directory",
-            false,
-            raw(2, &[record(2, 0, 0, b"a"), file("a/b")]),
+            table(2, &[record(2, 0, 0, b"a"), file("a/b")]),
         ),
         (
             "sizes beyond 64 bits",
-            false,
-            raw(2, &[record(0, u64::MAX, 7, b"a"), file("b")]),
+            table(2, &[record(0, u64::MAX, 7, b"a"), file("b")]),
         ),
-        (
-            "a path that is not UTF-8",
-            false,
-            raw(1, &[record(0, 5, 7, b"\xff")]),
-        ),
-        ("65 components", false, raw(1, &[file(&depth(65))])),
-        (
-            "a component of 256 bytes",
-            false,
-            raw(1, &[file(&"x".repeat(256))]),
-        ),
-        ("a path of 4096 bytes", true, raw(1, &[file(&long(240))])),
-        ("a path of 4097 bytes", false, raw(1, &[file(&long(241))])),
+        ("65 components", one(&path_of_depth(65))),
+        ("a component of 256 bytes", one(&"x".repeat(256))),
+        ("a path of 4097 bytes", one(&long_path(241))),
     ];
-    for path in BAD_PATHS {
-        cases.push(("a path that is not allowed", false, raw(1, &[file(path)])));
-    }
+    cases.extend(BAD_PATHS.map(|path| ("a path that is not allowed", one(path))));
     cases
-        .into_iter()
-        .map(|(name, valid, bytes)| {
+}
+
+fn tables() -> Vec<Value> {
+    let good = good_tables().into_iter().map(|case| (case, true));
+    let bad = malformed_tables().into_iter().chain(hostile_tables());
+    good.chain(bad.map(|case| (case, false)))
+        .map(|((name, bytes), valid)| {
             assert_eq!(Table::decode(&bytes).is_ok(), valid, "{name}");
             json!({ "name": name, "valid": valid, "table": HEXLOWER.encode(&bytes) })
         })

@@ -74,7 +74,7 @@ fn collect(
     cancel: &CancellationToken,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), HashError> {
-    let (mut bytes, mut pieces) = (0, 0);
+    let (mut bytes, mut pieces) = (0, 0_u64);
     for hashed in done {
         if cancel.is_cancelled() {
             return Err(HashError::Cancelled);
@@ -85,7 +85,7 @@ fn collect(
             .map_err(HashError::Entries)?;
         bytes += hashed.bytes;
         pieces += 1;
-        if pieces % PROGRESS_PIECES == 0 {
+        if pieces.is_multiple_of(PROGRESS_PIECES) {
             progress(std::mem::take(&mut bytes));
         }
     }
@@ -163,7 +163,7 @@ impl Worker<'_> {
             let Some(file) = stretch.file else { continue };
             let failed = |error| HashError::Read(file, error);
             bytes += stretch.len as u64;
-            let whole = stretch.len % CHUNK_LEN == 0;
+            let whole = stretch.len.is_multiple_of(CHUNK_LEN);
             let end = stretch.offset + stretch.len as u64;
             if whole
                 && self

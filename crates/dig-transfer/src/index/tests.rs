@@ -152,30 +152,42 @@ fn folders_are_one_content() {
     );
     assert_eq!(Table::decode(&encoded).unwrap(), **table);
     assert!(content.fingerprint_ok());
+}
 
-    // Each file is the content that it is alone.
-    for (index_in_table, entry) in table
-        .entries()
+#[test]
+fn a_file_of_a_folder_is_the_content_that_it_is_alone() {
+    let (big, small) = (pattern(3 << 20), pattern(70_000));
+    let folder = folder(&[("b/big", &big), ("a", &small), ("empty", b""), ("b-", b"x")]);
+    fs::create_dir(folder.path().join("void")).unwrap();
+    let content = index(folder.path()).unwrap();
+    let entries = content.table().unwrap().entries();
+    for (number, entry) in entries
         .iter()
         .enumerate()
         .filter(|(_, entry)| !entry.directory)
     {
-        let alone = index(&path.join(&entry.path)).unwrap();
-        let part = content.file_store(index_in_table).unwrap();
+        let alone = index(&folder.path().join(&entry.path)).unwrap();
+        let part = content.file_store(number).unwrap();
         assert_eq!(
             (entry.hash, part.hash()),
             (alone.hash(), alone.hash()),
             "{}",
             entry.path
         );
-        assert_eq!(read_all(&part), read_all(&alone));
+        assert_eq!(
+            (part.name(), read_all(&part)),
+            (alone.name(), read_all(&alone))
+        );
         for group in 0..part.layout().groups() {
             assert_eq!(part.entries(group).unwrap(), alone.entries(group).unwrap());
+            let path = |content: &SharedContent| content.path(group, Proof::ToRoot).unwrap();
+            assert_eq!(path(&part), path(&alone));
         }
         assert!(part.fingerprint_ok());
     }
-    assert!(matches!(content.file_store(5), Err(ReadError::Missing)));
-    assert!(matches!(content.file_store(6), Err(ReadError::Missing)));
+    for none in [entries.len() - 1, entries.len()] {
+        assert!(matches!(content.file_store(none), Err(ReadError::Missing)));
+    }
 }
 
 #[test]

@@ -155,7 +155,7 @@ impl Walk<'_> {
         };
         let member = Member::new(path.into(), fingerprint, fingerprint.is_racy(self.started));
         self.found.push((entry, member));
-        if self.found.len() % PROGRESS_FILES == 0 {
+        if self.found.len().is_multiple_of(PROGRESS_FILES) {
             (self.progress)(IndexProgress {
                 files: self.found.len() as u64,
                 ..IndexProgress::default()
@@ -166,14 +166,9 @@ impl Walk<'_> {
 
     fn finish(mut self, name: String) -> Result<Found, IndexError> {
         self.found.sort_by(|(a, _), (b, _)| a.path.cmp(&b.path));
-        self.warnings
-            .sort_by(|a, b| a.to_string().cmp(&b.to_string()));
-        if let Some([a, b]) = self
-            .found
-            .windows(2)
-            .find(|pair| pair[0].0.path == pair[1].0.path)
-            .map(|pair| [&pair[0].1, &pair[1].1])
-        {
+        self.warnings.sort_by_key(ToString::to_string);
+        let mut neighbours = self.found.windows(2);
+        if let Some([(_, a), (_, b)]) = neighbours.find(|pair| pair[0].0.path == pair[1].0.path) {
             return Err(IndexError::SameName(
                 a.path.to_path_buf(),
                 b.path.to_path_buf(),

@@ -39,5 +39,6 @@ fn create_new(folder: &Path) -> io::Result<(File, PathBuf)> {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests;

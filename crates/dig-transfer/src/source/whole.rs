@@ -94,16 +94,17 @@ impl SharedContent {
         }
         member.settle();
         // A change time that moved makes it doubtful again.
-        if self.fingerprint_ok() && !member.is_doubtful() {
-            if let Some(cache) = &self.cache {
-                let chunks = self.chunks_of(0..self.layout.chunks());
-                cache.store(
-                    &member.fingerprint,
-                    &self.origin.entries,
-                    chunks,
-                    Some(hash),
-                );
-            }
+        if !self.fingerprint_ok() || member.is_doubtful() {
+            return;
+        }
+        if let Some(cache) = &self.cache {
+            let chunks = self.chunks_of(0..self.layout.chunks());
+            cache.store(
+                &member.fingerprint,
+                &self.origin.entries,
+                chunks,
+                Some(hash),
+            );
         }
     }
 }
