@@ -1,6 +1,7 @@
 //! Everything continuous integration does, in Rust: `cargo xtask ci` is the same command there and
 //! on a laptop. Each step is also a word of its own: `cargo xtask ci --only tidy,fmt`.
 
+mod bench;
 mod ci;
 mod tidy;
 mod workspace;
@@ -22,6 +23,9 @@ enum Chore {
     Ci(ci::Options),
     /// Check the house rules that no other tool knows
     Tidy,
+    /// Measure speeds, each beside a reference in the same run
+    #[command(subcommand)]
+    Bench(bench::Bench),
 }
 
 fn main() -> ExitCode {
@@ -40,5 +44,6 @@ fn run(chore: Chore) -> anyhow::Result<()> {
     match chore {
         Chore::Ci(options) => ci::run(&workspace, &options),
         Chore::Tidy => tidy::run(&workspace),
+        Chore::Bench(bench) => bench::run(&workspace, &bench),
     }
 }

@@ -1,1 +1,32 @@
-//! FileClient: resolve, find, connect, fetch and verify content from many peers at once.
+//! `FileClient`: gets contents by hash, name, SHA-256 or ticket (whitepaper 8).
+//!
+//! A download is resolved to a content hash, its sources are found by every discovery mechanism, dialled
+//! through a [`Connector`], and fetched from all at once by [`dig_transfer::fetch`], which verifies every
+//! chunk before it is written. A name is believed from its pinned owner, from trusted nodes, or when all claimants
+//! agree; a SHA-256 only once the whole file has been hashed.
+
+mod client;
+mod connector;
+mod destination;
+mod download;
+mod error;
+mod event;
+mod listing;
+mod names;
+mod options;
+mod pending;
+mod resolve;
+mod sources;
+mod what;
+
+pub use client::{ClientConfig, FileClient};
+pub use connector::{Connector, Dial, DialFailure, DialFailureClass, Method};
+pub use download::Download;
+pub use error::{DownloadError, DownloadErrorKind};
+pub use event::{DownloadEvent, Downloaded, Progress, Verified};
+pub use listing::Listing;
+pub use names::{Claimant, MemoryPins, NamePins};
+pub use dig_transfer::fetch::PathFilter;
+pub use options::{Destination, DownloadOptions};
+pub use pending::PendingWatch;
+pub use what::{What, WhatError};

@@ -1,1 +1,46 @@
-//! The DIG peer-to-peer file-sharing stack wired together: one Node that shares and fetches.
+//! The DIG peer-to-peer file-sharing stack, wired together.
+//!
+//! A [`Node`] shares files and folders and gets them from other nodes: encrypted, from every peer that has them,
+//! each chunk verified the moment it arrives.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let node = dig::Node::builder().start().await?;
+//! let share = node.share("movie.mp4".into(), dig::ShareOptions::default(), |_, _| {}).await?;
+//! println!("dignet get {}", node.ticket(&share));
+//! # node.stop().await;
+//! # Ok(()) }
+//! ```
+//!
+//! Here is nothing but wiring: the adapters between crates that do not know each other, the sockets
+//! ([`NetworkManager`]), and the [`Home`] folder. Each part is a crate to be taken alone: [`identity`], [`session`],
+//! [`transfer`], [`discovery`], [`host`], [`client`].
+
+mod home;
+mod interfaces;
+mod lane;
+mod network;
+mod node;
+mod ports;
+mod spool;
+
+pub use dig_client as client;
+pub use dig_discovery as discovery;
+pub use dig_host as host;
+pub use dig_identity as identity;
+pub use dig_session as session;
+pub use dig_transfer as transfer;
+pub use dig_types as types;
+
+pub use dig_client::{
+    Destination, Download, DownloadError, DownloadErrorKind, DownloadEvent, DownloadOptions, Downloaded, FileClient,
+    Listing, PathFilter, Progress, Verified, What,
+};
+pub use dig_discovery::AnnounceLevel;
+pub use dig_host::{FileHost, HostEvent, Share, ShareError, ShareOptions};
+pub use dig_identity::Algorithm;
+pub use dig_transfer::{lane::Carrier, scheduler::Strategy};
+pub use dig_types::{ContentHash, ContentKind, ContentName, HexError, NodeId, PeerAddr, Sha256Hash, Ticket};
+pub use home::{Home, HomeError};
+pub use network::{NetworkError, NetworkManager};
+pub use node::{HomeIdentity, Identity, Node, NodeBuilder, SpoolError, StartError, home_identity};

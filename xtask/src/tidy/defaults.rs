@@ -1,11 +1,14 @@
 //! Defaults: every knob of the source stands in `docs/defaults.md`.
 //!
-//! A knob is a public field of a public struct that is called `…Config` or `…Options`.
+//! A knob is a public field of a public struct that is called `…Config`, `…Options` or `…Limits`.
 
 use super::{Finding, code};
 
 /// The document that names them all.
 pub(super) const DOCUMENT: &str = "docs/defaults.md";
+
+/// How the names of structs with knobs end.
+const KINDS: &[&str] = &["Config", "Options", "Limits"];
 
 /// Checks one source file against the document.
 pub(super) fn check(text: &str, document: &str) -> Vec<Finding> {
@@ -29,7 +32,7 @@ fn knobs(masked: &str) -> Vec<(usize, &str, &str)> {
     for (number, line) in (1..).zip(masked.lines()) {
         if let Some(name) = line.strip_prefix("pub struct ") {
             let name = name.split(|char: char| !char.is_alphanumeric()).next();
-            owner = name.filter(|name| name.ends_with("Config") || name.ends_with("Options"));
+            owner = name.filter(|name| KINDS.iter().any(|kind| name.ends_with(kind)));
         } else if line.starts_with('}') {
             owner = None;
         } else if let (Some(owner), Some(field)) = (owner, line.trim_start().strip_prefix("pub ")) {

@@ -1,0 +1,150 @@
+//! `dignet share`.
+
+use crate::{
+    args::{Global, ShareArgs},
+    exit::{Failure, Kind},
+    interrupt::Interrupt,
+    node,
+    output::Output,
+    text,
+};
+use dig::{ContentHash, HostEvent, Identity, Node, Share, ShareOptions};
+use futures::StreamExt as _;
+use serde_json::json;
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
+
+/// What is being shared, for words about it.
+type Names = HashMap<ContentHash, String>;
+
+pub(crate) async fn run(global: &Global, args: ShareArgs, output: &Output) -> Result<(), Failure> {
+    if args.name.is_some() && args.paths.len() > 1 {
+        return Err(Failure::new(Kind::Usage, "--name goes with one path")
+            .hint("share each path by a command of its own"));
+    }
+    let interrupt = Interrupt::listen();
+    let node = node::start(global, &args.net, Identity::Home).await?;
+    let outcome = serve(&node, &args, &interrupt, output).await;
+    output.end_bar();
+    node.stop().await;
+    outcome
+}
+
+async fn serve(
+    node: &Node,
+    args: &ShareArgs,
+    interrupt: &Interrupt,
+    output: &Output,
+) -> Result<(), Failure> {
+    let mut events = node.host().events();
+    let mut names = Names::new();
+    for path in &args.paths {
+        let options = ShareOptions { name: args.name.clone(), public: args.public, ..ShareOptions::default() };
+        let adding = add(node, path, options, output);
+        let share = tokio::select! {
+            share = adding => share?,
+            () = interrupt.wait() => return Err(Failure::new(Kind::Interrupted, "interrupted")),
+        };
+        announce(node, &share, output);
+        names.insert(share.hash, share.name);
+    }
+    output.say("Sharing until Ctrl-C.");
+    loop {
+        let event = tokio::select! {
+            event = events.next() => event,
+            () = interrupt.wait() => {
+                output.say("Stopped sharing.");
+                return Ok(());
+            }
+        };
+        let Some(event) = event else { return Ok(()) };
+        report(&event, &names, output);
+        match event {
+            HostEvent::Delivered { .. } if args.once => return Ok(()),
+            HostEvent::Withdrawn { hash, reason } => {
+                names.remove(&hash);
+                if names.is_empty() {
+                    return Err(Failure::new(Kind::Local, format!("nothing is left to share: {reason}"))
+                        .hint("share it again to get a ticket for what it is now"));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+async fn add(node: &Node, path: &Path, options: ShareOptions, output: &Output) -> Result<Share, Failure> {
+    let (bar, title) = (output.clone(), format!("hashing {}", text::name(&path.display().to_string())));
+    let hashing = move |done: u64, total: u64| bar.progress(done, total, || title.clone());
+    let share = if path == Path::new("-") {
+        node.share_reader(tokio::io::stdin(), options).await?
+    } else {
+        node.share(PathBuf::from(path), options, hashing).await?
+    };
+    output.end_bar();
+    for warning in &share.warnings {
+        output.say(&format!("warning: {}", text::name(warning)));
+    }
+    Ok(share)
+}
+
+fn announce(node: &Node, share: &Share, output: &Output) {
+    let ticket = node.ticket(share);
+    output.event(
+        "ready",
+        json!({
+            "ticket": ticket.to_string(),
+            "hash": share.hash,
+            "size": share.size,
+            "name": share.name,
+            "files": share.files,
+            "node_id": node.id(),
+            "port": node.port(),
+            "warnings": share.warnings,
+        }),
+    );
+    output.say(&format!(
+        "{}  {}  {}\nOn the other machine, run:\n",
+        text::name(&share.name),
+        text::bytes(share.size),
+        text::count(share.files, "file"),
+    ));
+    output.result(&format!("dignet get {ticket}"));
+    output.say(&format!(
+        "\nor, on the same network: dignet get {}",
+        text::shell(&share.name)
+    ));
+}
+
+fn report(event: &HostEvent, names: &Names, output: &Output) {
+    let name = |hash: &ContentHash| names.get(hash).map_or_else(|| hash.short(), |name| text::name(name));
+    match event {
+        HostEvent::Sha256 { hash, sha256 } => {
+            output.event("sha256", json!({"hash": hash, "sha256": sha256}));
+            output.say(&format!("sha256:{sha256}  {}", name(hash)));
+        }
+        HostEvent::Serving { node, remote, hash } => {
+            output.event("serving", json!({"peer": node, "remote": remote, "hash": hash, "state": "started"}));
+            let place = remote.map(|addr| format!(" at {addr}")).unwrap_or_default();
+            output.say(&format!("{} is fetched by {}{place}", name(hash), node.short()));
+        }
+        HostEvent::Progress { node, hash, bytes } => {
+            output.event("serving", json!({"peer": node, "hash": hash, "bytes": bytes, "state": "sending"}));
+        }
+        HostEvent::Delivered { node, hash } => {
+            output.event("serving", json!({"peer": node, "hash": hash, "state": "delivered"}));
+            output.say(&format!("{} has all of {}, verified", node.short(), name(hash)));
+        }
+        HostEvent::Ended { node, hash, bytes } => {
+            output.event("serving", json!({"peer": node, "hash": hash, "bytes": bytes, "state": "ended"}));
+            output.say(&format!("{} is gone after {}", node.short(), text::bytes(*bytes)));
+        }
+        HostEvent::Withdrawn { hash, reason } => {
+            output.event("withdrawn", json!({"hash": hash, "reason": reason}));
+            output.say(&format!("{} is shared no longer: {reason}", name(hash)));
+        }
+        _ => {}
+    }
+}

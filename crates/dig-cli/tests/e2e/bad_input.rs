@@ -1,0 +1,1 @@
+//! Each mistake has its clear error and exit code.

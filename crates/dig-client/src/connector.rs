@@ -1,0 +1,85 @@
+//! How this crate gets links to peers.
+
+use dig_transfer::link::Link;
+use dig_types::{NodeId, PeerRecord};
+use futures::stream::BoxStream;
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+/// How the path to a peer was found; the names are those of `--methods` and of `connected` events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Method {
+    /// An address on a network that this machine is on.
+    Local,
+    /// Any other address, dialled as it is.
+    Direct,
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Local => "local",
+            Self::Direct => "direct",
+        })
+    }
+}
+
+/// Why a peer could not be reached at one address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DialFailure {
+    /// Who was expected there.
+    pub node: Option<NodeId>,
+    /// Where, if an address was dialled at all.
+    pub addr: Option<SocketAddr>,
+    /// What the failure means for the search.
+    pub class: DialFailureClass,
+    /// What happened, for people.
+    pub reason: String,
+}
+
+/// What a failed dial means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum DialFailureClass {
+    /// Nobody answers there (now).
+    Unreachable,
+    /// Somebody answers who is not who was asked for, or cannot prove who it is.
+    Identity,
+    /// The other side does not want to deal with this node.
+    Refused,
+    /// This node does not dial such an address (a ticket may not point inside a foreign network).
+    NotDialled,
+}
+
+/// News of dialling a peer.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Dial {
+    /// An address is being tried.
+    Attempt {
+        /// Who is expected there.
+        node: Option<NodeId>,
+        /// Where.
+        addr: SocketAddr,
+        /// How.
+        method: Method,
+    },
+    /// A link is up. More may follow: QUIC and TLS over TCP are dialled at once.
+    Up {
+        /// The link.
+        link: Arc<Link>,
+        /// How its path was found.
+        method: Method,
+        /// Since the dialling began.
+        elapsed: Duration,
+    },
+    /// An address did not work.
+    Failed(DialFailure),
+}
+
+/// Links to peers, by whatever way there is.
+pub trait Connector: Send + Sync + fmt::Debug {
+    /// Dials a peer; the stream ends when nothing is left to try. Dropping it stops the dialling.
+    /// A link that is up already is given at once.
+    fn connect(&self, peer: PeerRecord) -> BoxStream<'static, Dial>;
+}

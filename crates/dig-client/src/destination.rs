@@ -1,0 +1,72 @@
+//! From where the user wants a content to the sink that writes it.
+
+use crate::options::{Destination, DownloadOptions};
+use dig_transfer::sink::{ContentSink, FileSink, SinkError, StreamSink, Target, file_name_from_hint};
+use dig_types::ContentHash;
+use std::path::{Path, PathBuf};
+
+/// The sink of a download. `name` is what the content is called, as far as anybody said; `cache` is where finished
+/// downloads are remembered.
+pub(crate) fn sink(
+    options: &DownloadOptions,
+    hash: ContentHash,
+    name: &str,
+    cache: Option<&Path>,
+) -> Box<dyn ContentSink> {
+    match target(options, hash, name, cache) {
+        Some(target) => Box::new(FileSink::new(target, hash)),
+        None => Box::new(StreamSink::new(std::io::stdout())),
+    }
+}
+
+/// Where the content is and how large, if it is there already, complete; that needs no peer. Blocking.
+pub(crate) fn find_complete(
+    options: &DownloadOptions,
+    hash: ContentHash,
+    name: &str,
+    cache: Option<&Path>,
+) -> Result<Option<(PathBuf, u64)>, SinkError> {
+    let Some(target) = target(options, hash, name, cache) else { return Ok(None) };
+    let path = target.path.clone();
+    let Ok(there) = path.metadata() else { return Ok(None) };
+    if FileSink::new(target, hash).is_complete()? {
+        let bytes = if there.is_dir() { bytes_below(&path) } else { there.len() };
+        return Ok(Some((path, bytes)));
+    }
+    // Nothing of a folder can be told before its table is here.
+    if there.is_file() && !options.force {
+        return Err(SinkError::Exists(path));
+    }
+    Ok(None)
+}
+
+fn target(options: &DownloadOptions, hash: ContentHash, name: &str, cache: Option<&Path>) -> Option<Target> {
+    let own_name = || file_name_from_hint(name, &hash);
+    let path = match &options.destination {
+        Destination::StandardOutput => return None,
+        Destination::Folder(folder) => folder.join(own_name()),
+        Destination::Path(path) if goes_inside(path) => path.join(own_name()),
+        Destination::Path(path) => path.clone(),
+    };
+    let mut target = Target::new(path);
+    target.force = options.force;
+    target.select = options.filter.clone();
+    target.memory = cache.map(|cache| cache.join("finished"));
+    Some(target)
+}
+
+/// An existing folder is where the content goes into, unless it is the target of an unfinished download itself.
+fn goes_inside(path: &Path) -> bool {
+    let mut journal = path.as_os_str().to_owned();
+    journal.push(".part.journal");
+    path.is_dir() && !PathBuf::from(journal).exists()
+}
+
+fn bytes_below(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let sizes = entries.filter_map(|entry| {
+        let about = entry.metadata().ok()?;
+        Some(if about.is_dir() { bytes_below(&entry.path()) } else { about.len() })
+    });
+    sizes.sum()
+}

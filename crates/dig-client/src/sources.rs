@@ -1,0 +1,160 @@
+//! Finding peers and dialling them, for one download.
+
+use crate::connector::{Connector, Dial, DialFailure, DialFailureClass};
+use dig_discovery::Found;
+use dig_types::{NodeId, PeerRecord};
+use futures::{
+    StreamExt as _,
+    stream::{BoxStream, SelectAll},
+};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use tokio::time::Instant;
+
+/// Most failures that are kept for the error at the end.
+const MAX_FAILURES: usize = 64;
+/// Most peers that one download dials.
+const MAX_PEERS: usize = 50;
+/// Time before peers that were lost are dialled again; it doubles up to the longest.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LONGEST_RETRY: Duration = Duration::from_secs(8);
+
+/// The peers of one download.
+pub(crate) struct Sources {
+    connector: Arc<dyn Connector>,
+    trusted: BTreeSet<NodeId>,
+    finds: SelectAll<BoxStream<'static, Found>>,
+    dials: SelectAll<BoxStream<'static, Dial>>,
+    known: Vec<PeerRecord>,
+    failures: Vec<DialFailure>,
+    retry_in: Duration,
+    retry_at: Option<Instant>,
+}
+
+/// What happens to the sources.
+#[derive(Debug)]
+pub(crate) enum SourceNews {
+    /// A mechanism reports a peer; it is being dialled.
+    Found,
+    /// News of a dial.
+    Dial(Dial),
+    /// Nothing is being looked for or dialled any more: nothing will come.
+    Exhausted,
+}
+
+impl Sources {
+    pub(crate) fn new(connector: Arc<dyn Connector>, trusted: BTreeSet<NodeId>) -> Self {
+        Self {
+            connector,
+            trusted,
+            finds: SelectAll::new(),
+            dials: SelectAll::new(),
+            known: Vec::new(),
+            failures: Vec::new(),
+            retry_in: FIRST_RETRY,
+            retry_at: None,
+        }
+    }
+
+    /// Looks for peers here too.
+    pub(crate) fn search(&mut self, stream: BoxStream<'static, Found>) {
+        self.finds.push(stream);
+    }
+
+    /// Dials a peer, unless all that is known of it is being dialled already.
+    pub(crate) fn add(&mut self, peer: PeerRecord) {
+        let foreign = |node: NodeId| !self.trusted.is_empty() && !self.trusted.contains(&node);
+        if peer.addrs.is_empty() || peer.node.is_some_and(foreign) {
+            return;
+        }
+        let same = |known: &&mut PeerRecord| match (known.node, peer.node) {
+            (Some(one), Some(other)) => one == other,
+            _ => known.addrs.iter().any(|addr| peer.addrs.contains(addr)),
+        };
+        let room = self.known.len() < MAX_PEERS;
+        match self.known.iter_mut().find(same) {
+            Some(known) => {
+                let new: Vec<_> = peer.addrs.iter().filter(|addr| !known.addrs.contains(addr)).copied().collect();
+                if new.is_empty() {
+                    return;
+                }
+                known.addrs.extend(&new);
+                known.node = known.node.or(peer.node);
+                self.dials.push(self.connector.connect(PeerRecord { addrs: new, ..peer }));
+            }
+            None if room => {
+                self.dials.push(self.connector.connect(peer.clone()));
+                self.known.push(peer);
+            }
+            None => {}
+        }
+    }
+
+    /// No link is up: dials everybody again before long.
+    pub(crate) fn retry(&mut self) {
+        if self.retry_at.is_none() && self.dials.is_empty() && !self.known.is_empty() {
+            self.retry_at = Some(Instant::now() + self.retry_in);
+            self.retry_in = (self.retry_in * 2).min(LONGEST_RETRY);
+        }
+    }
+
+    /// A link is up: the next loss is retried soon.
+    pub(crate) fn link_is_up(&mut self) {
+        self.retry_in = FIRST_RETRY;
+    }
+
+    /// Whether nothing is being dialled, or about to be.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.dials.is_empty() && self.retry_at.is_none()
+    }
+
+    /// What happened at the addresses that did not work.
+    pub(crate) fn failures(&self) -> &[DialFailure] {
+        &self.failures
+    }
+
+    /// Remembers what a peer said, for the error at the end.
+    pub(crate) fn note(&mut self, failure: DialFailure) {
+        if self.failures.len() < MAX_FAILURES {
+            self.failures.push(failure);
+        }
+    }
+
+    /// Whether it would be vain to dial again: a wrong identity or a refusal is final, a dead host is not.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        let last = |class| self.failures.iter().any(|failure| failure.class == class);
+        last(DialFailureClass::Identity) || last(DialFailureClass::Refused)
+    }
+
+    /// Waits for news. Cancelling it loses nothing.
+    pub(crate) async fn next(&mut self) -> SourceNews {
+        loop {
+            let retry_at = self.retry_at;
+            tokio::select! {
+                Some(found) = self.finds.next() => {
+                    self.add(found.peer);
+                    return SourceNews::Found;
+                }
+                Some(dial) = self.dials.next() => {
+                    if let Dial::Failed(failure) = &dial {
+                        self.note(failure.clone());
+                    }
+                    return SourceNews::Dial(dial);
+                }
+                () = at(retry_at) => {
+                    self.retry_at = None;
+                    for peer in self.known.clone() {
+                        self.dials.push(self.connector.connect(peer));
+                    }
+                }
+                else => return SourceNews::Exhausted,
+            }
+        }
+    }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,280 @@
+//! A whole transfer over loopback, verified and on disk, beside what the machine can copy at most.
+
+use super::process::{Running, field, is_event, output};
+use crate::workspace::Workspace;
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use std::{
+    fs::File,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// How to measure.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Size of the file in MiB
+    #[arg(long, default_value_t = 1024)]
+    mib: u64,
+    /// How often; the median counts
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    /// One transfer of a sparse file of 64 GiB, for the memory it takes
+    #[arg(long)]
+    huge: bool,
+    /// Where the files go
+    #[arg(long, default_value = "/tmp")]
+    dir: PathBuf,
+}
+
+/// One round of everything, in bytes a second and bytes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Round {
+    tcp: f64,
+    tls: f64,
+    sha256: f64,
+    index: f64,
+    get: f64,
+    host_memory: u64,
+    getter_memory: u64,
+}
+
+struct Programs {
+    dignet: PathBuf,
+    reference: PathBuf,
+}
+
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()> {
+    if !only_loopback()? {
+        return run_in_namespace(options);
+    }
+    let programs = Programs::build(workspace)?;
+    let dir = options
+        .dir
+        .join(format!("dig-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&dir)?;
+    let outcome = measure(&programs, options, &dir);
+    std::fs::remove_dir_all(&dir)?;
+    report(&outcome?, options);
+    Ok(())
+}
+
+fn measure(programs: &Programs, options: &Options, dir: &Path) -> anyhow::Result<Vec<Round>> {
+    let (bytes, runs) = if options.huge {
+        (64 << 30, 1)
+    } else {
+        (options.mib << 20, options.runs.max(1))
+    };
+    let original = dir.join("original.bin");
+    fill(&original, bytes, options.huge)?;
+    let mut rounds = Vec::new();
+    for number in 1..=runs {
+        eprintln!("round {number} of {runs}");
+        rounds.push(round(programs, dir, &original, bytes)?);
+    }
+    Ok(rounds)
+}
+
+fn round(programs: &Programs, dir: &Path, original: &Path, bytes: u64) -> anyhow::Result<Round> {
+    // References of a huge size would only take time: a rate is a rate.
+    let copied = bytes.min(4 << 30).to_string();
+    let reference = |what: &str| -> anyhow::Result<f64> {
+        Ok(output(&programs.reference, &[what, &copied])?
+            .trim()
+            .parse()?)
+    };
+    let home = dir.join("home");
+    let (home, copy) = (home.to_string_lossy(), dir.join("copy.bin"));
+    let _ = std::fs::remove_dir_all(&*home);
+    let _ = std::fs::remove_file(&copy);
+
+    let (tcp, tls, sha256) = (reference("tcp")?, reference("tls")?, reference("sha256")?);
+    let original = original.to_string_lossy();
+    let started = std::time::Instant::now();
+    let share = [
+        "--json",
+        "--home",
+        &home,
+        "share",
+        "--no-local",
+        "--listen",
+        "127.0.0.1:0",
+        &original,
+    ];
+    let mut host = Running::start(&programs.dignet, &share)?;
+    let ready = host.event("ready")?;
+    let index = bytes as f64 / started.elapsed().as_secs_f64();
+    let (hash, node) = (
+        field(&ready, "hash")?.to_owned(),
+        field(&ready, "node_id")?.to_owned(),
+    );
+    let peer = format!("{node}@127.0.0.1:{}", field(&ready, "port")?);
+    let path = copy.to_string_lossy();
+    let get_home = dir.join("get-home");
+    let get_home = get_home.to_string_lossy();
+    let get = [
+        "--json",
+        "--home",
+        &get_home,
+        "get",
+        "--no-local",
+        "--peer",
+        &peer,
+        "-o",
+        &path,
+        &hash,
+    ];
+    let mut getter = Running::start(&programs.dignet, &get)?;
+    let mut getter_memory = 0;
+    // The program ends right after its last event, so memory is read as it goes.
+    while let Some(line) = getter.next_event()? {
+        getter_memory = getter
+            .peak_memory()
+            .unwrap_or(getter_memory)
+            .max(getter_memory);
+        if is_event(&line, "done") {
+            let seconds = field(&line, "elapsed_ms")?.parse::<f64>()? / 1000.0;
+            ensure!(
+                std::fs::metadata(&copy)?.len() == bytes,
+                "the copy has another size"
+            );
+            let host_memory = host.peak_memory()?;
+            let get = bytes as f64 / seconds;
+            return Ok(Round {
+                tcp,
+                tls,
+                sha256,
+                index,
+                get,
+                host_memory,
+                getter_memory,
+            });
+        }
+    }
+    anyhow::bail!("the transfer failed")
+}
+
+fn report(rounds: &[Round], options: &Options) {
+    let median = |value: fn(&Round) -> f64| {
+        let mut values: Vec<f64> = rounds.iter().map(value).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    let tls = median(|round| round.tls);
+    let size = if options.huge {
+        "64 GiB, sparse".to_owned()
+    } else {
+        format!("{} MiB", options.mib)
+    };
+    println!(
+        "\n{size}, median of {} | MB/s | of the TLS copy\n|-|-|-|",
+        rounds.len()
+    );
+    for (name, rate) in [
+        ("plain TCP copy", median(|round| round.tcp)),
+        ("TLS 1.3 copy over TCP", tls),
+        (
+            "SHA-256, one stream, one core",
+            median(|round| round.sha256),
+        ),
+        (
+            "share: hashed and ready, from start",
+            median(|round| round.index),
+        ),
+        ("get: verified, on disk", median(|round| round.get)),
+    ] {
+        println!("| {name} | {:.0} | {:.2} |", rate / 1e6, rate / tls);
+    }
+    let most = |value: fn(&Round) -> u64| {
+        rounds.iter().map(value).max().unwrap_or(0) as f64 / f64::from(1 << 20)
+    };
+    println!(
+        "\npeak memory: host {:.1} MiB, getter {:.1} MiB",
+        most(|round| round.host_memory),
+        most(|round| round.getter_memory)
+    );
+}
+
+impl Programs {
+    fn build(workspace: &Workspace) -> anyhow::Result<Self> {
+        let build = |args: &[&str]| -> anyhow::Result<()> {
+            let status = Command::new("cargo")
+                .args(["build", "--release", "--locked", "--offline", "--quiet"])
+                .args(args)
+                .current_dir(&workspace.root)
+                .status()?;
+            ensure!(status.success(), "cargo build {} failed", args.join(" "));
+            Ok(())
+        };
+        build(&["--package", "dig-cli"])?;
+        build(&["--package", "dig", "--example", "reference"])?;
+        let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+        let release = target
+            .unwrap_or_else(|| workspace.root.join("target"))
+            .join("release");
+        Ok(Self {
+            dignet: release.join("dignet"),
+            reference: release.join("examples/reference"),
+        })
+    }
+}
+
+/// A file that nothing can shorten: noise, or holes where only its size matters.
+fn fill(path: &Path, bytes: u64, sparse: bool) -> anyhow::Result<()> {
+    let mut file = File::create(path)?;
+    if sparse {
+        return Ok(file.set_len(bytes)?);
+    }
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut piece = vec![0; 1 << 20];
+    for _ in 0..bytes >> 20 {
+        for word in piece.chunks_exact_mut(8) {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            word.copy_from_slice(&state.to_le_bytes());
+        }
+        file.write_all(&piece)?;
+    }
+    Ok(file.sync_all()?)
+}
+
+/// Whether this process has no network but loopback.
+fn only_loopback() -> anyhow::Result<bool> {
+    let interfaces =
+        std::fs::read_dir("/sys/class/net").context("no /sys/class/net; this runs on Linux")?;
+    Ok(interfaces
+        .flatten()
+        .all(|interface| interface.file_name() == "lo"))
+}
+
+/// Runs this very command again where there is no network but loopback. `/sys` is mounted anew, since it shows the network
+/// of whoever mounted it.
+fn run_in_namespace(options: &Options) -> anyhow::Result<()> {
+    let this = std::env::current_exe()?;
+    let mut script =
+        "mount -t sysfs sysfs /sys && ip link set lo up && exec \"$0\" bench transfer \"$@\""
+            .to_owned();
+    script.insert_str(0, "set -e; ");
+    let mut command = Command::new("unshare");
+    command
+        .args(["--net", "--mount", "sh", "-c", &script])
+        .arg(this);
+    command.args([
+        "--mib",
+        &options.mib.to_string(),
+        "--runs",
+        &options.runs.to_string(),
+        "--dir",
+    ]);
+    command.arg(&options.dir);
+    if options.huge {
+        command.arg("--huge");
+    }
+    ensure!(
+        command.status()?.success(),
+        "the benchmark failed; it needs root, for a network namespace"
+    );
+    Ok(())
+}
