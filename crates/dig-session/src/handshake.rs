@@ -103,7 +103,7 @@ enum ClientRole {
 #[derive(Debug)]
 enum HostRole {
     AwaitsRequest,
-    AwaitsResponse(HostFlow),
+    AwaitsResponse(Box<HostFlow>),
     /// Nothing was demanded, or the peer has passed.
     Done,
 }
@@ -265,7 +265,7 @@ impl Handshake {
             now,
         )
         .map_err(|error| refuse(error.into()))?;
-        self.host = HostRole::AwaitsResponse(flow);
+        self.host = HostRole::AwaitsResponse(Box::new(flow));
         Ok(vec![Frame::new(wire::AUTH_CHALLENGE, 0, challenge.into())])
     }
 

@@ -233,7 +233,9 @@ mod tests {
         let start = decoder.spare().as_ptr();
         let mut kept = Vec::new();
         for _ in 0..1_000 {
-            decoder.spare().extend_from_slice(&wire(&[frame.clone()]));
+            decoder
+                .spare()
+                .extend_from_slice(&wire(std::slice::from_ref(&frame)));
             kept.extend(decoder.next().unwrap());
         }
         assert_eq!(kept.len(), 1_000);

@@ -43,7 +43,7 @@ impl Grease {
 
     /// Whether to send noise this time: once in about sixteen.
     pub(crate) fn is_due(&mut self) -> bool {
-        self.next() % 16 == 0
+        self.next().is_multiple_of(16)
     }
 
     fn next(&mut self) -> u64 {

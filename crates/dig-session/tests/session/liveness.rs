@@ -46,10 +46,8 @@ async fn a_silent_dialler_is_turned_away_after_ten_seconds() {
     let start = Instant::now();
     let (near, far) = duplex(1 << 16);
     let manners = Manners::default();
-    let (accepted, _stranger) = tokio::join!(
-        own.accept_stream(near, None),
-        Stranger::dial(far, &manners)
-    );
+    let (accepted, _stranger) =
+        tokio::join!(own.accept_stream(near, None), Stranger::dial(far, &manners));
     let error = accepted.unwrap_err();
     assert!(
         matches!(
