@@ -14,6 +14,8 @@
 //! - 1,024 nodes are remembered, and the daemon's cache is thrown away when a flood fills it.
 //!
 //! Who a node is, is proved by its handshake; a false advertisement costs an attempt, no more.
+//! RFC 6762 §11 asks to ignore messages from beyond the link; the daemon does not say where a message
+//! came from, so a distant sender can do what a liar on the link can, and the same bounds hold.
 
 mod advert;
 mod budget;

@@ -22,7 +22,7 @@ pub enum Answer {
     Found {
         /// Who the node proved to be.
         node: NodeId,
-        /// What it has.
+        /// What it has. Asked by content hash, a node does not repeat the hash: it may be `None` then.
         claims: Vec<Claim>,
     },
     /// A SHA-256 that could match is still being computed.

@@ -118,14 +118,14 @@ mod tests {
             assert!(budget.spend(Duration::from_secs(second), addr(1, 4433)));
             budget.answered(&addr(1, 4433));
         }
-        for number in 0..10_000 {
+        for number in 0..4_200 {
             budget.spend(Duration::from_millis(number.into()), addr(number, 4433));
         }
         assert_eq!(
             (budget.addrs.0.len(), budget.hosts.0.len()),
             (MAX_ENTRIES, MAX_ENTRIES)
         );
-        assert_eq!(budget.addrs.count(Duration::ZERO, &addr(9_999, 4433)), 1);
+        assert_eq!(budget.addrs.count(Duration::ZERO, &addr(4_199, 4433)), 1);
         assert_eq!(budget.addrs.count(Duration::ZERO, &addr(0, 4433)), 0);
     }
 }
