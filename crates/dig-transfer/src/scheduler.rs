@@ -23,16 +23,18 @@ mod lane;
 mod peer;
 mod queue;
 mod rate;
+mod requests;
+mod roster;
 mod stall;
+mod stats;
 
-pub use config::{
-    Action, LaneKey, LaneTraits, Now, PeerKey, PeerStats, Refusal, SchedulerConfig, Strategy,
-};
+pub use config::{Action, LaneKey, LaneTraits, Now, PeerKey, Refusal, SchedulerConfig, Strategy};
+pub use stats::PeerStats;
 
 use crate::set::NumberSet;
 use flight::{Flight, State};
 use holding::Holding;
-use lane::Lane;
+use lane::{Allowance, Lane};
 use peer::Peer;
 use queue::Queue;
 use rate::RateLimit;
@@ -70,6 +72,7 @@ pub struct Scheduler {
     lanes: BTreeMap<LaneKey, Lane>,
     peers: BTreeMap<PeerKey, Peer>,
     limit: RateLimit,
+    allowance: Allowance,
     /// Chunks wanted before all others.
     window: Option<Range<u64>>,
     /// Lanes that may have something to ask.
@@ -98,6 +101,7 @@ impl Scheduler {
             lanes: BTreeMap::new(),
             peers: BTreeMap::new(),
             limit: RateLimit::new(config.rate_limit),
+            allowance: Allowance::new(config.max_in_flight),
             window: None,
             ready: VecDeque::new(),
             out: VecDeque::new(),
@@ -174,8 +178,7 @@ impl Scheduler {
             .filter(|asked| asked.lane == lane)
         {
             let counted = u64::from(bytes).min(asked.remaining());
-            latency =
-                (asked.alone && asked.received == 0).then(|| now.saturating_sub(asked.issued));
+            latency = (asked.alone && asked.received == 0).then(|| now.saturating_sub(asked.since));
             asked.received += u64::from(bytes);
             arrived = asked.remaining() == 0;
             if asked.flows() {
@@ -185,7 +188,7 @@ impl Scheduler {
         record.heard(now, bytes, latency);
         self.woke(now, lane);
         if arrived {
-            self.arrived(request);
+            self.arrived(now, request);
         }
         self.mark(lane);
     }
@@ -251,7 +254,10 @@ impl Scheduler {
                 self.rank_groups();
             }
         }
-        self.woke(now, lane);
+        // The answer to a cancellation shows that the peer is there, not that it has data to give.
+        if !ours {
+            self.woke(now, lane);
+        }
         self.arm(now);
         self.wake_all();
     }
@@ -339,64 +345,7 @@ impl Scheduler {
         let limit = self.limited.then(|| self.limit.wake()).flatten();
         [self.next_tick, limit].into_iter().flatten().min()
     }
-
-    /// Whether all chunks are here.
-    pub const fn is_done(&self) -> bool {
-        self.queue.left() == 0
-    }
-
-    /// Chunks still missing.
-    pub const fn left(&self) -> u64 {
-        self.queue.left()
-    }
-
-    /// The first wanted chunk that no present peer can supply.
-    pub fn stuck(&self) -> Option<u64> {
-        let present = || self.peers.values().filter(|peer| !peer.lanes.is_empty());
-        self.queue
-            .first_without(|group| present().any(|peer| peer.holding.has(group)))
-    }
-
-    /// The lane that carries most of a peer's data.
-    pub fn active_lane(&self, peer: PeerKey) -> Option<LaneKey> {
-        self.peers.get(&peer)?.active.first().copied()
-    }
-
-    /// The figures of a peer, also of one that has left.
-    pub fn peer_stats(&self, peer: PeerKey) -> Option<PeerStats> {
-        let record = self.peers.get(&peer)?;
-        let mut stats = PeerStats {
-            rate: record.total(&self.lanes),
-            received: record.received,
-            verified: record.verified,
-            lanes: record.lanes.len() as u32,
-            ..PeerStats::default()
-        };
-        let mut awaited = 0;
-        for lane in record.lanes.iter().filter_map(|key| self.lanes.get(key)) {
-            stats.rtt = [stats.rtt, lane.rtt()].into_iter().flatten().min();
-            stats.received += lane.received;
-            stats.verified += lane.verified;
-            stats.in_flight += lane.in_flight;
-            stats.requests += u32::from(lane.slots);
-            awaited += self.flight.awaited(&lane.order, &*self.chunk_len.0);
-        }
-        stats.wasted = stats.received.saturating_sub(stats.verified + awaited);
-        Some(stats)
-    }
-
-    /// All peers that were ever named, with their figures.
-    pub fn peers(&self) -> impl Iterator<Item = (PeerKey, PeerStats)> + '_ {
-        self.peers
-            .keys()
-            .filter_map(|key| Some((*key, self.peer_stats(*key)?)))
-    }
-
-    /// Bytes of a second that the active lanes deliver together.
-    pub fn rate(&self) -> f64 {
-        self.peers
-            .values()
-            .map(|peer| peer.total(&self.lanes))
-            .sum()
-    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -140,24 +140,3 @@ pub enum Action {
         lane: LaneKey,
     },
 }
-
-/// Figures of one peer.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct PeerStats {
-    /// Goodput of its active lanes while they were asked for something, bytes a second.
-    pub rate: f64,
-    /// Least round-trip time seen lately.
-    pub rtt: Option<Duration>,
-    /// Content bytes received.
-    pub received: u64,
-    /// Bytes of chunks that this peer was first to deliver, verified.
-    pub verified: u64,
-    /// Bytes received in vain: another was first.
-    pub wasted: u64,
-    /// Bytes asked for and not received.
-    pub in_flight: u64,
-    /// Requests unanswered.
-    pub requests: u32,
-    /// Lanes that are up.
-    pub lanes: u32,
-}

@@ -27,7 +27,8 @@ pub(super) struct Request {
     pub(super) pending: u16,
     pub(super) expected: u64,
     pub(super) received: u64,
-    pub(super) issued: Now,
+    /// When it was made, or since when all its bytes are here.
+    pub(super) since: Now,
     /// Nothing else was on its way when it was made: its first byte tells the round-trip time.
     pub(super) alone: bool,
 }
@@ -90,6 +91,11 @@ pub(super) struct Flight {
 impl Flight {
     pub(super) const fn held(&self) -> u64 {
         self.held
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.requests.len()
     }
 
     pub(super) fn get(&self, request: u32) -> Option<&Request> {
@@ -171,6 +177,16 @@ impl Flight {
     pub(super) fn awaited(&self, requests: &[u32], chunk_len: &dyn Fn(u64) -> u32) -> u64 {
         let requests = requests.iter().filter_map(|id| self.requests.get(id));
         requests.map(|request| request.awaited(chunk_len)).sum()
+    }
+
+    /// Requests whose bytes are all here since before `then` and not verified.
+    pub(super) fn arrived_before(&self, then: Now) -> Vec<u32> {
+        let old = |request: &Request| request.state == State::Arrived && request.since < then;
+        self.requests
+            .iter()
+            .filter(|(_, request)| old(request))
+            .map(|(id, _)| *id)
+            .collect()
     }
 
     /// Forgets a request from which nothing is expected.

@@ -10,8 +10,6 @@ const MARGIN: f64 = 0.02;
 const HEAD_MARGIN: f64 = 0.2;
 /// A single chunk is asked twice where that takes at most this share of the time it would take otherwise.
 const SHARE: f64 = 0.7;
-/// Missing chunks that are looked at, at the head of the line.
-const HEAD: usize = 64;
 
 /// What another lane is expected to deliver, and when.
 struct Prospect<'a> {
@@ -104,10 +102,11 @@ impl Scheduler {
         let thief = self.lanes.get(&key)?;
         let holding = self.holding(key)?;
         let mut run: Option<Run> = None;
+        let most = usize::try_from(self.config.head_chunks).unwrap_or(usize::MAX);
         for chunk in self
             .queue
             .missing_from(head.start)
-            .take(HEAD)
+            .take(most)
             .take_while(|chunk| *chunk < head.end)
         {
             let asked = run.map_or(0, |run| u64::from(run.count));

@@ -12,12 +12,16 @@ const CHUNK: f64 = CHUNK_LEN as f64;
 const GUESS: f64 = 4.0 * CHUNK;
 /// What a lane holds beyond a round trip, in seconds of its rate: covers the jitter of both ends (simulated 0.05 to 3).
 const SLACK: f64 = 0.1;
+/// The same, where the bound on bytes in flight leaves no more.
+const LEAST_SLACK: f64 = 0.01;
+/// The share of the bound on bytes in flight that lanes fill; the rest waits for its verification.
+const FILL: f64 = 0.9;
 /// Seconds of its rate that one request may ask for, so that the tail of a slow lane is short.
 const RUN: f64 = 0.05;
 /// The least and the most that a lane of unknown rate is asked for at first, in chunks.
 const FIRST: std::ops::RangeInclusive<f64> = 4.0..=16.0;
 /// What an unknown lane is supposed to carry when its first window is sized by its round trip, bytes a second.
-const FIRST_RATE: f64 = 5e6;
+const FIRST_RATE: f64 = 20e6;
 /// Growth that counts as growth.
 const GROWTH: f64 = 1.1;
 /// An interval between two requests that is not idleness: what the caller needs to react.
@@ -54,6 +58,36 @@ pub(super) struct Stall {
     pub(super) probed: Now,
     /// Whether its work was given to others.
     pub(super) robbed: bool,
+}
+
+/// How much lanes may have on their way, so that all windows together fit the bound and no lane starves another.
+#[derive(Debug, Clone)]
+pub(super) struct Allowance {
+    cap: u64,
+    slack: f64,
+    scale: f64,
+}
+
+impl Allowance {
+    pub(super) const fn new(cap: u64) -> Self {
+        Self {
+            cap,
+            slack: SLACK,
+            scale: 1.0,
+        }
+    }
+
+    /// Shares the bound among these lanes.
+    pub(super) fn share<'a>(&mut self, lanes: impl Iterator<Item = &'a Lane>) {
+        let (rates, products) = lanes
+            .filter_map(|lane| Some((lane.rate()?, lane.rtt_seconds())))
+            .fold((0.0, 0.0), |(rates, products), (rate, rtt)| {
+                (rates + rate, products + rate * rtt)
+            });
+        let room = self.cap as f64 * FILL;
+        self.slack = ((room - products) / rates.max(1.0)).clamp(LEAST_SLACK, SLACK);
+        self.scale = (room / (products + rates * self.slack).max(1.0)).min(1.0);
+    }
 }
 
 /// The state of a lane.
@@ -141,25 +175,35 @@ impl Lane {
         matches!(self.phase, Phase::Steady)
     }
 
-    /// Bytes that may be on their way, `cap` at most.
-    pub(super) fn window(&self, cap: u64) -> u64 {
-        let tracked = self.rate().map(|rate| rate * (self.rtt_seconds() + SLACK));
+    /// Bytes that may be on their way.
+    pub(super) fn window(&self, allowance: &Allowance) -> u64 {
+        let tracked = self
+            .turnaround(allowance)
+            .zip(self.rate())
+            .map(|(seconds, rate)| rate * seconds);
         let window = match &self.phase {
             Phase::Start { size, .. } => size.max(tracked.unwrap_or(0.0)),
             Phase::Steady => tracked.unwrap_or(0.0),
         };
-        (window.max(2.0 * CHUNK) as u64).min(cap)
+        (window.max(2.0 * CHUNK) as u64).min(allowance.cap)
+    }
+
+    /// Seconds from asking to receiving while the window is full; unknown before the rate is.
+    pub(super) fn turnaround(&self, allowance: &Allowance) -> Option<f64> {
+        self.rate()
+            .map(|_| (self.rtt_seconds() + allowance.slack) * allowance.scale)
     }
 
     /// Chunks of the next request: 50 ms of the rate, or more where few requests must fill the window.
-    pub(super) fn run_length(&self, cap: u64, longest: u8) -> u8 {
-        let window = self.window(cap) as f64;
+    pub(super) fn run_length(&self, allowance: &Allowance, longest: u8) -> u8 {
+        let window = self.window(allowance) as f64;
         let by_rate = match (&self.phase, self.rate()) {
             (Phase::Steady, Some(rate)) => rate * RUN,
             _ => window / 4.0,
         };
         let by_slots = window / f64::from(self.slot_limit);
-        ((by_rate.max(by_slots) / CHUNK) as u64).clamp(1, u64::from(longest)) as u8
+        let chunks = by_rate.min(window / 2.0).max(by_slots) / CHUNK;
+        (chunks as u64).clamp(1, u64::from(longest)) as u8
     }
 
     /// A request of `bytes` goes out.

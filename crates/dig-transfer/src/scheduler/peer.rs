@@ -11,6 +11,8 @@ const WORTH: f64 = 1.1;
 const TRIAL: Duration = Duration::from_secs(1);
 /// When the first trial may begin, and the longest pause between two.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(64));
+/// Stalls after which a lane is no longer preferred.
+const FRAIL: u32 = 3;
 /// From this rate on, what a byte costs the processor decides, and a dearer carrier is not tried.
 const FAST: f64 = 100e6;
 
@@ -85,10 +87,19 @@ impl Peer {
         }
     }
 
-    /// A silent lane answers again.
+    /// A silent lane answers again. It leads again if nobody else does, or if its carrier is the better one.
     pub(super) fn recovered(&mut self, now: Now, key: LaneKey, lanes: &Lanes) {
-        let stalled = |key: &LaneKey| lanes.get(key).is_none_or(|lane| lane.stall.is_some());
-        if self.active.iter().all(stalled) {
+        let Some(lane) = lanes.get(&key) else { return };
+        let behind = |other: &Lane| {
+            other.stall.is_some()
+                || (other.traits.carrier_rank > lane.traits.carrier_rank && lane.stalls < FRAIL)
+        };
+        if self
+            .active
+            .iter()
+            .filter_map(|other| lanes.get(other))
+            .all(behind)
+        {
             self.lead(now, key);
         }
     }
@@ -107,7 +118,7 @@ impl Peer {
         let usable = idle
             .filter_map(|key| Some((*key, lanes.get(key).filter(|lane| lane.stall.is_none())?)));
         let best = usable.min_by(|(_, a), (_, b)| {
-            let stalls = (a.stalls / 3).cmp(&(b.stalls / 3));
+            let stalls = (a.stalls / FRAIL).cmp(&(b.stalls / FRAIL));
             let rates = b.rate().unwrap_or(0.0).total_cmp(&a.rate().unwrap_or(0.0));
             stalls
                 .then(rates)

@@ -238,6 +238,15 @@ impl Queue {
             .filter(|(_, class)| class.free > 0)
     }
 
+    /// Whether any chunk from `from` on is free.
+    pub(super) fn has_free_from(&self, from: u64) -> bool {
+        let bounds = from..self.groups() * GROUP_CHUNKS;
+        !bounds.is_empty()
+            && self
+                .open_classes()
+                .any(|(class, _)| self.run_in(class, &Holding::All, &bounds, 1).is_some())
+    }
+
     /// The first free chunk whose group nobody holds.
     pub(super) fn first_without(&self, held: impl Fn(u64) -> bool) -> Option<u64> {
         let suspects = self

@@ -8,6 +8,9 @@ use std::time::Duration;
 const AWAY: Duration = Duration::from_millis(250);
 /// A silent lane is asked for a sign of life, and reported, so often.
 const PROBE: Duration = Duration::from_secs(10);
+/// Chunks that are here and neither verified nor refused for so long are asked for again: no disk is that slow, so the
+/// caller has lost them.
+const UNVERIFIED: Duration = Duration::from_secs(60);
 /// Missing chunks looked at for a probe.
 const PROBE_SEARCH: usize = 4096;
 
@@ -43,6 +46,14 @@ impl Scheduler {
         for peer in several.collect::<Vec<_>>() {
             self.of_peer(peer, |peer, lanes| peer.judge(now, lanes, most));
         }
+        let active = self.peers.values().flat_map(|peer| &peer.active);
+        self.allowance
+            .share(active.filter_map(|key| self.lanes.get(key)));
+        for id in self.flight.arrived_before(now.saturating_sub(UNVERIFIED)) {
+            self.drop_request(now, id);
+            self.wake_all();
+        }
+        waiting |= self.flight.held() > 0;
         if waiting && !self.is_done() {
             self.arm(now);
         }

@@ -1,0 +1,9 @@
+//! Simulations in virtual time.
+
+mod lanes;
+mod partial;
+mod properties;
+mod sim;
+mod speed;
+mod table;
+mod trouble;
