@@ -212,7 +212,9 @@ pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result
 /// Writes pieces one behind the other.
 pub(crate) fn write_all_at(file: &File, pieces: &[Bytes], mut offset: u64) -> io::Result<()> {
     for pieces in pieces.chunks(SLICES) {
-        let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+        // An empty slice at the end would look like a disk that takes nothing.
+        let pieces = pieces.iter().filter(|piece| !piece.is_empty());
+        let mut slices: Vec<IoSlice<'_>> = pieces.map(|piece| IoSlice::new(piece)).collect();
         let mut rest = slices.as_mut_slice();
         while !rest.is_empty() {
             match rustix::io::pwritev(file, rest, offset) {
