@@ -106,16 +106,25 @@ fn announce(node: &Node, share: &Share, output: &Output) {
         }),
     );
     output.say(&format!(
-        "{}  {}  {}\nOn the other machine, run:\n",
+        "{}  {}  {}\nTo get it, on this machine or another, run:\n",
         text::name(&share.name),
         text::bytes(share.size),
         text::count(share.files, "file"),
     ));
-    output.result(&format!("dignet get {ticket}"));
-    output.say(&format!(
-        "\nor, on the same network: dignet get {}",
-        text::shell(&share.name)
-    ));
+    let program = program();
+    output.result(&format!("{program} get {ticket}"));
+    output.say(&format!("\nor, on the same network: {program} get {}", text::shell(&share.name)));
+}
+
+/// How this program is called: `dignet` where it is installed, else the path at which it is.
+fn program() -> String {
+    let name = "dignet";
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let installed = std::env::split_paths(&paths).any(|dir| dir.join(name).is_file());
+    match std::env::current_exe() {
+        Ok(path) if !installed => text::shell(&path.to_string_lossy()),
+        _ => name.to_owned(),
+    }
 }
 
 fn report(event: &HostEvent, names: &Names, output: &Output) {

@@ -4,7 +4,7 @@ use dig_session::{LaneReceiver, LaneSender, Transport};
 use dig_transfer::lane::{Carrier, FrameReceiver, FrameSender, Lane, LaneClosed, LaneInfo};
 use dig_types::Frame;
 use futures::{FutureExt as _, future::BoxFuture};
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 /// Turns an authenticated lane into one that carries transfers; its sender comes back too, to see when it closes.
 pub(crate) fn adapt(lane: dig_session::Lane) -> (Lane, LaneSender) {
@@ -12,7 +12,8 @@ pub(crate) fn adapt(lane: dig_session::Lane) -> (Lane, LaneSender) {
     let info = LaneInfo {
         node: session.node,
         instance: session.instance,
-        remote: session.remote,
+        // A socket for both families shows IPv4 peers in IPv6 clothes.
+        remote: session.remote.map(|addr| SocketAddr::new(addr.ip().to_canonical(), addr.port())),
         carrier: match session.transport {
             Transport::Quic => Carrier::Quic,
             // Any later transport is a byte stream too.
