@@ -12,7 +12,7 @@ pub struct FrameType(pub u16);
 impl FrameType {
     /// Whether a receiver that does not know this type must close the lane.
     pub const fn is_critical(self) -> bool {
-        self.0 % 2 == 0
+        self.0.is_multiple_of(2)
     }
 }
 
