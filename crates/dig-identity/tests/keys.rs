@@ -197,6 +197,13 @@ fn altered_signatures_are_refused() {
     }
     assert_eq!(carry, 0);
     assert!(identity.verify(b"m", &signature).is_err());
+    // R is the neutral element and S fits it: the equation of RFC 8032 holds, but nobody signs like that.
+    let (r, s) = (
+        "01",
+        "c7d916957dd68cc9199dcaa2cdc3055204533fe9f8b33f585d8acc4f3d1e000c",
+    );
+    let neutral = hex(&format!("{r}{}{s}", "00".repeat(31)));
+    assert!(identity.verify(b"m", &neutral).is_err());
 
     // ECDSA: n - s is as good as s, and DER says the same.
     let identity = CryptoIdentity::from_private_hex(Algorithm::Secp256k1, SECP256K1).unwrap();
@@ -329,6 +336,27 @@ fn hostile_rsa_keys_are_refused_at_once() {
             "no parameters",
             spki(RSA_ENCRYPTION, &[], &odd(2048), &usual),
             KeyError::NotCanonical,
+        ),
+        (
+            "other parameters",
+            spki(RSA_ENCRYPTION, &[4, 0], &odd(2048), &usual),
+            KeyError::NotCanonical,
+        ),
+        (
+            "two zeros before the modulus",
+            plain(&[&[0, 0], &odd(2048)[..]].concat(), &usual),
+            invalid,
+        ),
+        ("zero before e", plain(&odd(2048), &[0, 1, 0, 1]), invalid),
+        (
+            "length in three bytes",
+            [&[0x30, 0x83, 0], &good[2..]].concat(),
+            invalid,
+        ),
+        (
+            "length without end",
+            [&[0x30, 0x80], &good[4..]].concat(),
+            invalid,
         ),
         (
             "RSASSA-PSS",

@@ -96,6 +96,49 @@ fn a_relay_between_two_connections_authenticates_nobody() {
     ));
 }
 
+/// Signs with its own key, and puts the id of another node into what it signs.
+#[derive(Debug)]
+struct Impostor(CryptoIdentity, NodeId);
+
+impl Signer for Impostor {
+    fn public_key(&self) -> &PublicKey {
+        self.0.public_key()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
+        self.0.sign(message)
+    }
+
+    fn node_id(&self) -> NodeId {
+        self.1
+    }
+}
+
+#[test]
+fn a_true_signature_by_the_wrong_key_is_refused() {
+    let (host, client) = (node(1), node(2));
+
+    let impostor = Impostor(node(3), host.node_id());
+    let (client_flow, first) = request(&client, &host);
+    let (_, second) =
+        HostFlow::on_request(&impostor, client.public_key(), &first, PIPE, CHALLENGE, NOW).unwrap();
+    let second = with(&second, "hostId", json!(host.node_id()));
+    assert!(matches!(
+        client_flow.on_challenge(&client, &second, NOW),
+        Err(AuthError::WrongNode)
+    ));
+
+    let impostor = Impostor(node(3), client.node_id());
+    let (client_flow, first) = ClientFlow::start(&impostor, host.node_id(), PIPE, NONCE);
+    let (host_flow, second) = challenge(&host, &client, &first);
+    let third = client_flow.on_challenge(&impostor, &second, NOW).unwrap();
+    let third = with(&third, "peerId", json!(client.node_id()));
+    assert!(matches!(
+        host_flow.on_response(&third, NOW),
+        Err(AuthError::WrongNode)
+    ));
+}
+
 #[test]
 fn a_replayed_or_reflected_answer_is_refused() {
     let (host, client) = (node(1), node(2));

@@ -12,10 +12,7 @@ use aws_lc_rs::{
 };
 use rsa::{
     pkcs1::{ALGORITHM_ID, RsaPublicKeyRef},
-    pkcs8::{
-        der::{Decode, Encode},
-        spki::SubjectPublicKeyInfoRef,
-    },
+    pkcs8::{der::Decode, spki::SubjectPublicKeyInfoRef},
 };
 use zeroize::Zeroizing;
 
@@ -25,8 +22,6 @@ const GENERATED: KeySize = KeySize::Rsa3072;
 const MODULUS_BITS: std::ops::RangeInclusive<u64> = 2048..=4096;
 /// Bits of the largest exponent: the bound that BoringSSL set against slow verification.
 const EXPONENT_BITS: u64 = 33;
-/// Largest canonical key: a modulus of 4096 bits, an exponent of 33 and the DER around them are 552 bytes.
-const MAX_PUBLIC: usize = 552;
 /// Largest private key read: PKCS#8 of 4096 bits has about 2,400 bytes.
 const MAX_PRIVATE: usize = 4096;
 
@@ -51,11 +46,8 @@ pub(crate) fn check(bytes: &[u8]) -> Result<(), KeyError> {
     if !is_odd(modulus) {
         return Err(invalid);
     }
-    // What the parser tolerates (absent or odd parameters) would give one key several node ids.
-    if bytes.len() > MAX_PUBLIC
-        || info.algorithm != ALGORITHM_ID
-        || info.to_der().ok().as_deref() != Some(bytes)
-    {
+    // The parser takes DER only, so numbers and lengths have one spelling; the parameters it leaves to us (RFC 3279 §2.3.1: NULL).
+    if info.algorithm != ALGORITHM_ID {
         return Err(KeyError::NotCanonical);
     }
     Ok(())

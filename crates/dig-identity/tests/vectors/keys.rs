@@ -14,6 +14,12 @@ These keys are published: never use them.";
 
 const MESSAGE: &[u8] = "a message, Grüße".as_bytes();
 
+/// S for `MESSAGE`, the ed25519 key and R the neutral element: the equation of RFC 8032 §5.1.7 holds.
+const NEUTRAL_S: [u8; 32] = [
+    0xB4, 0x27, 0x92, 0xE9, 0x00, 0x2B, 0x4F, 0x47, 0x84, 0x08, 0xB9, 0x6A, 0x09, 0xD1, 0x53, 0xBD,
+    0x84, 0x8D, 0xFB, 0xF7, 0x73, 0x3B, 0x97, 0x8C, 0x56, 0x7D, 0x28, 0x53, 0xCF, 0x68, 0xDF, 0x09,
+];
+
 fn build() -> Vec<Value> {
     let mut cases: Vec<_> = PRIVATE_KEYS
         .into_iter()
@@ -82,6 +88,11 @@ fn build() -> Vec<Value> {
         ),
         ("S not below the group order", Algorithm::Ed25519, altered),
         ("empty", Algorithm::Ed25519, vec![]),
+        (
+            "R is the neutral element",
+            Algorithm::Ed25519,
+            [&[1][..], &[0; 31], &NEUTRAL_S].concat(),
+        ),
     ];
     for (name, algorithm, signature) in bad_signatures {
         cases.push(json!({
