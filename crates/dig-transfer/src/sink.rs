@@ -17,6 +17,7 @@ mod finished;
 mod folder;
 mod journal;
 mod memory;
+mod opening;
 mod part;
 mod place;
 mod resume;
@@ -25,7 +26,7 @@ mod target;
 mod verify;
 mod writing;
 
-pub use file::FileSink;
+pub use file::{FileSink, MAX_SIZE};
 pub use memory::{MemoryContent, MemorySink};
 pub use stream::{STREAM_WINDOW, StreamSink};
 pub use target::{Select, Target, file_name_from_hint};
@@ -49,6 +50,14 @@ pub enum SinkError {
         needed: u64,
         /// Bytes free.
         free: u64,
+    },
+    /// More than [`MAX_SIZE`].
+    #[error(
+        "the content is said to have {size} bytes, which is more than is taken here ({MAX_SIZE})"
+    )]
+    TooLarge {
+        /// Bytes of the content.
+        size: u64,
     },
     /// A name of the content cannot be written here.
     #[error("the content has a name that cannot be written here: {0}")]

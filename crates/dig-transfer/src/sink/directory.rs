@@ -7,6 +7,10 @@
 use std::{fs::File, io};
 
 #[cfg(any(test, not(unix)))]
+#[cfg_attr(
+    test,
+    allow(dead_code, reason = "the tests compare what the two forms share")
+)]
 pub(super) mod portable;
 #[cfg(unix)]
 pub(super) mod unix;
@@ -52,6 +56,8 @@ pub(super) struct Stat {
 pub(super) struct Space {
     /// Bytes free to this user; `None` if the file system does not say.
     pub(super) free: Option<u64>,
+    /// Bytes that the file system has in all, if it says so.
+    pub(super) total: Option<u64>,
     /// Bytes of a block, what a small file takes at least.
     pub(super) block: u64,
     /// The most bytes of a name.

@@ -2,28 +2,21 @@
 
 use super::{
     ChunkReader, ContentSink, Resumed, SinkError, Syncer,
-    directory::{Directory, FileId, Stat},
+    directory::Stat,
     finished::{self, Memory},
-    folder::Folder,
-    journal::{Binding, Journal, Masks, Replay, mark, synced_records},
-    part::{Files, Part, one_file},
-    place::{Claim, Found, Place},
-    resume::{Remains, Trusted},
-    target::{PartNames, Target},
-    writing::{Log, Progress, Writing, lock},
+    opening::Opening,
+    place::{Found, Place},
+    target::Target,
+    writing::{Writing, lock},
 };
-use crate::{
-    chunk::Digest, header::ContentHeader, layout::Layout, set::NumberSet, table::Table,
-    tree::root_of_nodes,
-};
+use crate::{chunk::Digest, header::ContentHeader, layout::Layout, set::NumberSet, table::Table};
 use bytes::Bytes;
 use dig_types::{ContentHash, ContentKind};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    path::PathBuf,
-    sync::{Arc, Mutex},
-};
+use std::{io, path::PathBuf, sync::Arc};
+
+/// The most bytes of a content that is taken: 16 TiB, the largest file of ext4. What is kept in memory grows with
+/// the content (32 MiB a bitmap at this size), and its size is a stranger's to say.
+pub const MAX_SIZE: u64 = 1 << 44;
 
 /// Writes a content to the file system.
 ///
@@ -50,16 +43,7 @@ enum State {
     Closed,
     /// The target was there already.
     Complete,
-    Open(Open),
-}
-
-#[derive(Debug)]
-struct Open {
-    writing: Arc<Writing>,
-    header: ContentHeader,
-    /// Whether this run made the `.part`.
-    fresh: bool,
-    table: Option<Arc<Table>>,
+    Open(Arc<Writing>),
 }
 
 impl FileSink {
@@ -111,6 +95,27 @@ impl FileSink {
         }
     }
 
+    /// Refuses what can never fit, before memory is taken in proportion to it.
+    fn check_size(&self, place: &Place, header: &ContentHeader) -> Result<(), SinkError> {
+        let size = header.size.saturating_add(header.table_len);
+        if size > MAX_SIZE {
+            return Err(SinkError::TooLarge { size });
+        }
+        match place.space.total {
+            Some(total)
+                if self.target.check_space && self.target.select.is_none() && size > total =>
+            {
+                let free = place.space.free.unwrap_or(0);
+                Err(SinkError::NoSpace {
+                    path: place.path.clone(),
+                    needed: size,
+                    free,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The chunks of the files that are wanted, and the table's.
     fn wanted(&self, layout: &Layout, table: Option<&Table>) -> Result<NumberSet, SinkError> {
         if self.target.select.is_none() {
@@ -157,227 +162,14 @@ impl FileSink {
         Ok(complete)
     }
 
-    /// Makes or continues the `.part`.
-    fn start(
-        &self,
-        place: Place,
-        claim: Claim,
-        header: &ContentHeader,
-        layout: &Arc<Layout>,
-        table: Option<&Arc<Table>>,
-    ) -> Result<(Open, Option<Vec<Digest>>), SinkError> {
-        let wanted = self.wanted(layout, table.map(AsRef::as_ref))?;
-        let part_path = place.beside(&claim.names.part);
-        let failed = |error| SinkError::io(&part_path, error);
-        let binding = Binding {
-            hash: self.hash,
-            header: *header,
-            part: None,
-        };
-        let fresh = matches!(claim.found, Found::Nothing);
-        let modified = Directory::stat_file(&claim.journal)
-            .map_err(failed)?
-            .modified;
-        let (mut journal, replay, found) = match claim.found {
-            Found::Nothing => {
-                let journal = Journal::start(claim.journal, binding, layout).map_err(failed)?;
-                (journal, Replay::nothing(layout), None)
-            }
-            Found::Part(binding, stat) | Found::Copy(binding, stat) => {
-                let known = binding.part == Some(stat.id);
-                let (journal, replay) =
-                    Journal::resume(claim.journal, binding, layout).map_err(failed)?;
-                (journal, replay, Some((stat, !known)))
-            }
-        };
-        let (files, id) =
-            open_files(&place.directory, &claim.names, layout, table, fresh).map_err(failed)?;
-        let part = Part::new(Arc::clone(layout), files);
-        let nodes = known_nodes(&journal, layout, header).map_err(failed)?;
-        journal.bind(id).map_err(failed)?;
-        let trusted = match found {
-            None => Trusted::table_only(layout),
-            Some((found, copy)) => Remains {
-                layout,
-                part: &part,
-                replay: &replay,
-                found,
-                copy,
-                journal_modified: modified,
-                nodes: nodes.as_deref(),
-                wanted: &wanted,
-            }
-            .examine(&self.target.cancel)
-            .map_err(|_| SinkError::Cancelled)?,
-        };
-        let writing = Writing {
-            place,
-            names: claim.names,
-            layout: Arc::clone(layout),
-            part,
-            progress: Mutex::new(progress(layout, &wanted, &trusted)),
-            wanted,
-            log: Mutex::new(Log {
-                journal,
-                files: trusted.files,
-                compact: 0,
-                named: false,
-            }),
-            closed: Mutex::new(false),
-        };
-        if !fresh {
-            // What is no longer trusted must not come back from the old journal.
-            writing
-                .rewrite(&mut lock(&writing.log))
-                .map_err(|error| writing.error(error))?;
-        }
-        let open = Open {
-            writing: Arc::new(writing),
-            header: *header,
-            fresh,
-            table: table.cloned(),
-        };
-        Ok((open, nodes.filter(|_| !fresh)))
-    }
-
-    fn open_state(&self) -> Result<&Open, SinkError> {
+    fn writing(&self) -> Result<&Arc<Writing>, SinkError> {
         match &self.state {
-            State::Open(open) => Ok(open),
+            State::Open(writing) => Ok(writing),
             _ => Err(SinkError::io(
                 &self.target.path,
                 io::Error::other("the sink is not open"),
             )),
         }
-    }
-}
-
-/// The manifest, if it was kept or is the root itself.
-fn known_nodes(
-    journal: &Journal,
-    layout: &Layout,
-    header: &ContentHeader,
-) -> io::Result<Option<Vec<Digest>>> {
-    if layout.nodes() == 1 {
-        return Ok(Some(vec![header.root]));
-    }
-    let nodes = journal.manifest()?;
-    Ok(nodes.filter(|nodes| root_of_nodes(nodes) == header.root))
-}
-
-fn open_files(
-    directory: &Directory,
-    names: &PartNames,
-    layout: &Layout,
-    table: Option<&Arc<Table>>,
-    fresh: bool,
-) -> io::Result<(Files, FileId)> {
-    let Some(table) = table else {
-        return one_file(directory, &names.part, layout.size(), fresh);
-    };
-    if fresh {
-        directory.make_directory(&names.part)?;
-    }
-    let root = directory.directory(&names.part)?;
-    let id = directory
-        .stat(&names.part)?
-        .ok_or(io::ErrorKind::NotFound)?
-        .id;
-    Ok((Files::Many(Folder::new(root, Arc::clone(table))), id))
-}
-
-fn progress(layout: &Layout, wanted: &NumberSet, trusted: &Trusted) -> Progress {
-    let mut pending = Masks::new();
-    let mut touched = BTreeSet::new();
-    for chunk in &trusted.rehashed {
-        mark(&mut pending, *chunk);
-        touched.extend(layout.locate(*chunk).file);
-    }
-    let missing = wanted
-        .iter()
-        .filter(|chunk| !trusted.chunks.contains(*chunk));
-    Progress {
-        have: trusted.chunks.clone(),
-        remaining: missing.map(|chunk| layout.chunk_len(chunk) as u64).sum(),
-        pending,
-        touched,
-        failed: false,
-    }
-}
-
-impl Open {
-    fn check_space(&self) -> Result<(), SinkError> {
-        let writing = &self.writing;
-        let Some(free) = writing.place.space.free else {
-            return Ok(());
-        };
-        // A file takes whole blocks.
-        let files = self
-            .table
-            .as_ref()
-            .map_or(1, |table| table.entries().len() as u64);
-        let remaining = lock(&writing.progress).remaining;
-        let slack = if remaining == 0 {
-            0
-        } else {
-            files.saturating_mul(writing.place.space.block)
-        };
-        let needed = remaining.saturating_add(slack);
-        if needed > free {
-            return Err(SinkError::NoSpace {
-                path: writing.place.path.clone(),
-                needed,
-                free,
-            });
-        }
-        Ok(())
-    }
-
-    /// Refuses a folder of names that are one and the same here.
-    fn check_collisions(&self) -> Result<(), SinkError> {
-        let (place, names) = (&self.writing.place, &self.writing.names);
-        let Some(table) = &self.table else {
-            return Ok(());
-        };
-        if !place
-            .folds_case(&names.journal)
-            .map_err(|error| place.error(error))?
-        {
-            return Ok(());
-        }
-        match table.collisions().first() {
-            Some(clash) => Err(SinkError::Name(format!(
-                "{:?} and {:?} are the same name on this disk",
-                clash.first, clash.second
-            ))),
-            None => Ok(()),
-        }
-    }
-
-    /// Ends writing, and removes a `.part` in which there is nothing.
-    fn close(&self) {
-        let writing = &self.writing;
-        let mut closed = lock(&writing.closed);
-        if *closed {
-            return;
-        }
-        *closed = true;
-        let table = self.writing.layout.table_chunks();
-        let empty = lock(&writing.progress)
-            .have
-            .next_present(table.end)
-            .is_none();
-        let log = lock(&writing.log);
-        if self.fresh && empty {
-            let directory = &writing.place.directory;
-            let removed = match self.header.kind {
-                ContentKind::File => directory.remove_file(&writing.names.part),
-                ContentKind::Folder => directory.remove_directory(&writing.names.part),
-            };
-            if removed.is_ok() {
-                let _ = directory.remove_file(&writing.names.journal);
-            }
-        }
-        let _ = log.journal.file().unlock();
     }
 }
 
@@ -414,6 +206,7 @@ impl ContentSink for FileSink {
             return Err(SinkError::io(&self.target.path, error));
         }
         let place = Place::open(&self.target.path)?;
+        self.check_size(&place, header)?;
         if let Some(table) = table {
             check_names(&place, table)?;
         }
@@ -430,6 +223,7 @@ impl ContentSink for FileSink {
                 complete: true,
             });
         }
+        let wanted = self.wanted(layout, table.map(AsRef::as_ref))?;
         let claim = place.claim(&self.hash, header)?;
         if before.is_none() && place.existing()?.is_some() {
             // Another getter finished between the two looks.
@@ -439,32 +233,27 @@ impl ContentSink for FileSink {
             drop(claim);
             return self.open(header, layout, table);
         }
-        let journal = claim.names.journal.clone();
-        let unmade = matches!(claim.found, Found::Nothing);
-        let lock_file = Arc::clone(&claim.journal);
-        let started = self.start(place, claim, header, layout, table);
-        let (open, nodes) = match started {
-            Ok(started) => started,
-            Err(error) => {
-                if let (true, Ok(place)) = (unmade, Place::open(&self.target.path)) {
-                    let _ = place.directory.remove_file(&journal);
-                }
-                let _ = lock_file.unlock();
-                return Err(error);
-            }
+        let opening = Opening {
+            hash: self.hash,
+            header,
+            layout,
+            table,
+            wanted,
+            cancel: &self.target.cancel,
         };
-        let checked = open
+        let (writing, nodes) = opening.start(place, claim)?;
+        let checked = writing
             .check_collisions()
             .and_then(|()| match self.target.check_space {
-                true => open.check_space(),
+                true => writing.check_space(),
                 false => Ok(()),
             });
         if let Err(error) = checked {
-            open.close();
+            writing.close();
             return Err(error);
         }
-        let chunks = lock(&open.writing.progress).have.clone();
-        self.state = State::Open(open);
+        let chunks = lock(&writing.progress).have.clone();
+        self.state = State::Open(Arc::new(writing));
         Ok(Resumed {
             chunks,
             manifest: nodes.map(Into::into),
@@ -473,84 +262,50 @@ impl ContentSink for FileSink {
     }
 
     fn keep_manifest(&mut self, manifest: &[Digest]) -> Result<(), SinkError> {
-        let writing = &self.open_state()?.writing;
+        let writing = self.writing()?;
         let kept = lock(&writing.log).journal.keep_manifest(manifest);
         kept.map_err(|error| writing.error(error))
     }
 
     fn write(&mut self, first: u64, chunks: &[Bytes]) -> Result<(), SinkError> {
-        self.open_state()?.writing.write(first, chunks)
+        self.writing()?.write(first, chunks)
     }
 
     fn sync(&mut self) -> Result<(), SinkError> {
         match &self.state {
-            State::Open(open) => open.writing.sync(),
+            State::Open(writing) => writing.sync(),
             State::Closed | State::Complete => Ok(()),
         }
     }
 
     fn commit(&mut self) -> Result<Option<PathBuf>, SinkError> {
-        if let State::Complete = self.state {
-            return Ok(Some(self.target.path.clone()));
+        if !matches!(self.state, State::Complete) {
+            let writing = self.writing()?;
+            let wants = |file| self.wants(writing.table.as_deref(), file);
+            writing.commit(&wants, self.target.force)?;
+            self.remember();
         }
-        let open = self.open_state()?;
-        let writing = &open.writing;
-        let missing = lock(&writing.progress).remaining;
-        if missing > 0 {
-            return Err(SinkError::Incomplete { missing });
-        }
-        let mut closed = lock(&writing.closed);
-        if let Files::Many(folder) = writing.part.files() {
-            let wants = |file| self.wants(open.table.as_deref(), file);
-            folder
-                .finish(&wants)
-                .map_err(|error| writing.error(error))?;
-        }
-        let pending = writing.sync_data(true)?;
-        let mut log = lock(&writing.log);
-        if let Some(pending) = pending {
-            // In case the name is taken, so that nothing is hashed again after all.
-            let recorded = log.journal.append(&synced_records(pending));
-            recorded.map_err(|error| writing.error(error))?;
-        }
-        writing
-            .place
-            .finish(&writing.names.part, open.header.kind, self.target.force)?;
-        *closed = true;
-        drop(closed);
-        if let Err(error) = writing.place.directory.remove_file(&writing.names.journal) {
-            tracing::debug!(%error, "a journal that is no longer needed stays");
-        }
-        let _ = log.journal.file().unlock();
-        log.files = BTreeMap::new();
-        drop(log);
-        self.remember();
         Ok(Some(self.target.path.clone()))
     }
 
     fn reader(&self) -> Option<Arc<dyn ChunkReader>> {
-        let open = self.open_state().ok()?;
-        Some(Arc::clone(&open.writing) as Arc<dyn ChunkReader>)
+        Some(Arc::clone(self.writing().ok()?) as Arc<dyn ChunkReader>)
     }
 
     fn syncer(&self) -> Option<Arc<dyn Syncer>> {
-        let open = self.open_state().ok()?;
-        Some(Arc::clone(&open.writing) as Arc<dyn Syncer>)
+        Some(Arc::clone(self.writing().ok()?) as Arc<dyn Syncer>)
     }
 
     fn wanted_chunks(&self) -> Option<NumberSet> {
-        let open = self.open_state().ok()?;
-        self.target
-            .select
-            .as_ref()
-            .map(|_| open.writing.wanted.clone())
+        let writing = self.writing().ok()?;
+        self.target.select.as_ref().map(|_| writing.wanted.clone())
     }
 }
 
 impl Drop for FileSink {
     fn drop(&mut self) {
-        if let State::Open(open) = &self.state {
-            open.close();
+        if let State::Open(writing) = &self.state {
+            writing.close();
         }
     }
 }

@@ -217,6 +217,8 @@ pub(super) struct Replay {
     pub(super) written: NumberSet,
     /// Inodes by index of the file.
     pub(super) files: BTreeMap<u64, u64>,
+    /// Whether the last record says that all before it is durable.
+    pub(super) ends_synced: bool,
 }
 
 impl Replay {
@@ -225,10 +227,12 @@ impl Replay {
             synced: NumberSet::empty(layout.chunks()),
             written: NumberSet::empty(layout.chunks()),
             files: BTreeMap::new(),
+            ends_synced: false,
         }
     }
 
     fn add(&mut self, record: Record, layout: &Layout) {
+        self.ends_synced = matches!(record, Record::Synced { .. });
         match record {
             Record::Written { group, mask } => {
                 for chunk in marked(group, mask) {

@@ -29,7 +29,7 @@ pub(super) enum Files {
         /// Whether this run made it: what was not written in it is a hole.
         fresh: bool,
     },
-    Many(Folder),
+    Many(Box<Folder>),
 }
 
 /// Pieces that lie behind each other in one file.
@@ -70,7 +70,7 @@ impl Part {
             return Ok(self.table.slice(start..start + at.len));
         };
         let mut buffer = vec![0; at.len];
-        read_exact_at(&*self.file(file, Missing::Fail)?.0, &mut buffer, at.offset)?;
+        read_exact_at(&self.file(file, Missing::Fail)?.0, &mut buffer, at.offset)?;
         Ok(buffer.into())
     }
 

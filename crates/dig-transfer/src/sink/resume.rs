@@ -14,9 +14,9 @@ use crate::{chunk::Digest, layout::Layout, set::NumberSet};
 use std::{collections::BTreeMap, io};
 use tokio_util::sync::CancellationToken;
 
-/// How much later than the journal a file may have changed: a record follows its data at once, and
-/// clocks of file systems tick every few milliseconds.
-const TOLERANCE: i128 = 20_000_000;
+/// How much later than the journal a file may have changed, if the journal ends in the middle of writing: a record
+/// follows its data at once, and clocks of file systems tick every 1 to 10 ms.
+const TOLERANCE: i128 = 10_000_000;
 
 /// What an earlier run left.
 #[derive(Debug)]
@@ -133,7 +133,13 @@ impl Remains<'_> {
                 (stat, !self.copy && same)
             }
         };
-        if known && stat.modified <= self.journal_modified + TOLERANCE {
+        // After a sync nothing was written, so nothing may be newer than the record of it.
+        let tolerance = if self.replay.ends_synced {
+            0
+        } else {
+            TOLERANCE
+        };
+        if known && stat.modified <= self.journal_modified + tolerance {
             Standing::Intact
         } else {
             Standing::Suspect

@@ -109,8 +109,15 @@ fn shorten(name: &OsStr, max: usize) -> OsString {
         .map(|byte| format!("{byte:02x}"))
         .collect();
     let text = name.to_string_lossy();
-    let cut = text.floor_char_boundary(max.saturating_sub(digits.len() + 1));
-    format!("{}.{digits}", &text[..cut]).into()
+    let start = start_of(&text, max.saturating_sub(digits.len() + 1));
+    format!("{start}.{digits}").into()
+}
+
+/// The longest beginning of at most `max` bytes.
+fn start_of(text: &str, max: usize) -> &str {
+    let fits = |index: &usize| text.is_char_boundary(*index);
+    let end = (0..=max.min(text.len())).rev().find(fits).unwrap_or(0);
+    &text[..end]
 }
 
 /// A file name made of what a stranger calls a content: one component, printable, at most 255 bytes. What cannot
@@ -120,7 +127,7 @@ pub fn file_name_from_hint(hint: &str, hash: &ContentHash) -> String {
         .chars()
         .map(|char| if is_safe(char) { char } else { '_' })
         .collect();
-    let safe = safe.trim().trim_end_matches('.').trim_end();
+    let safe = safe.trim_start().trim_end_matches([' ', '.']);
     if safe.chars().all(|char| matches!(char, '.' | '_' | ' ')) {
         return hash.to_string();
     }
@@ -139,8 +146,8 @@ pub fn file_name_from_hint(hint: &str, hash: &ContentHash) -> String {
     }
     let extension = safe.rfind('.').map_or("", |dot| &safe[dot..]);
     let extension = if extension.len() <= 16 { extension } else { "" };
-    let cut = safe.floor_char_boundary(255 - extension.len());
-    format!("{}{extension}", &safe[..cut])
+    let start = start_of(&safe, 255 - extension.len());
+    format!("{start}{extension}")
 }
 
 /// Neither a separator, nor special on some system, nor able to fool a terminal or a reader.

@@ -7,20 +7,22 @@ use super::{
     ChunkReader, SinkError, Syncer,
     directory::Replace,
     journal::{Journal, Masks, Record, mark, synced_records},
-    part::Part,
+    part::{Files, Part},
     place::Place,
     target::PartNames,
 };
-use crate::{layout::Layout, set::NumberSet};
+use crate::{layout::Layout, set::NumberSet, table::Table};
 use bytes::Bytes;
+use dig_types::ContentKind;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// Bytes by which a journal may outgrow what it was when it was last rewritten.
-const MAX_GROWTH: u64 = 4 << 20;
+/// Bytes by which a journal may outgrow what it was when it was last rewritten; little in tests, which would
+/// have to write 170,000 records otherwise.
+const MAX_GROWTH: u64 = if cfg!(test) { 480 } else { 4 << 20 };
 
 /// The open state of a file sink, shared with its readers and its syncer.
 #[derive(Debug)]
@@ -28,6 +30,10 @@ pub(super) struct Writing {
     pub(super) place: Place,
     pub(super) names: PartNames,
     pub(super) layout: Arc<Layout>,
+    /// A folder's table.
+    pub(super) table: Option<Arc<Table>>,
+    /// Whether this run made the `.part`.
+    pub(super) fresh: bool,
     pub(super) part: Part,
     pub(super) wanted: NumberSet,
     pub(super) progress: Mutex<Progress>,
@@ -67,6 +73,43 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Writing {
+    /// Refuses what the disk has no room for.
+    pub(super) fn check_space(&self) -> Result<(), SinkError> {
+        let remaining = lock(&self.progress).remaining;
+        let Some(free) = self.place.space.free.filter(|_| remaining > 0) else {
+            return Ok(());
+        };
+        // A file takes whole blocks.
+        let files = self.layout.files() as u64;
+        let needed = remaining.saturating_add(files.saturating_mul(self.place.space.block));
+        if needed > free {
+            return Err(SinkError::NoSpace {
+                path: self.place.path.clone(),
+                needed,
+                free,
+            });
+        }
+        Ok(())
+    }
+
+    /// Refuses a folder of names that are one and the same here.
+    pub(super) fn check_collisions(&self) -> Result<(), SinkError> {
+        let Some(table) = &self.table else {
+            return Ok(());
+        };
+        let folds = self.place.folds_case(&self.names.journal);
+        if !folds.map_err(|error| self.place.error(error))? {
+            return Ok(());
+        }
+        match table.collisions().first() {
+            Some(clash) => Err(SinkError::Name(format!(
+                "{:?} and {:?} are the same name on this disk",
+                clash.first, clash.second
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// What a failure of the `.part` or its journal means.
     pub(super) fn error(&self, error: io::Error) -> SinkError {
         if is_no_space(&error) {
@@ -164,7 +207,7 @@ impl Writing {
     }
 
     /// Makes the data durable; the chunks that no sync had covered before, or `None` if there are none.
-    pub(super) fn sync_data(&self, all: bool) -> Result<Option<Masks>, SinkError> {
+    fn sync_data(&self, all: bool) -> Result<Option<Masks>, SinkError> {
         let (pending, touched) = {
             let mut progress = lock(&self.progress);
             if progress.failed {
@@ -197,7 +240,7 @@ impl Writing {
         Ok(Some(pending))
     }
 
-    pub(super) fn record_synced(&self, log: &mut Log, pending: Masks) -> io::Result<()> {
+    fn record_synced(&self, log: &mut Log, pending: Masks) -> io::Result<()> {
         log.journal.append(&synced_records(pending))?;
         if log.journal.len() > log.compact + MAX_GROWTH {
             self.rewrite(log)?;
@@ -254,6 +297,61 @@ impl Writing {
             inode: *inode,
         });
         files.chain(synced).chain(written).collect()
+    }
+}
+
+impl Writing {
+    /// Makes all of it durable, gives it its final name and removes the journal.
+    pub(super) fn commit(
+        &self,
+        wants: &dyn Fn(usize) -> bool,
+        force: bool,
+    ) -> Result<(), SinkError> {
+        let missing = lock(&self.progress).remaining;
+        if missing > 0 {
+            return Err(SinkError::Incomplete { missing });
+        }
+        let mut closed = lock(&self.closed);
+        if let Files::Many(folder) = self.part.files() {
+            folder.finish(wants).map_err(|error| self.error(error))?;
+        }
+        let pending = self.sync_data(true)?;
+        let mut log = lock(&self.log);
+        if let Some(pending) = pending {
+            // In case the name is taken, so that nothing is hashed again after all.
+            let recorded = log.journal.append(&synced_records(pending));
+            recorded.map_err(|error| self.error(error))?;
+        }
+        self.place
+            .finish(&self.names.part, self.layout.kind(), force)?;
+        *closed = true;
+        if let Err(error) = self.place.directory.remove_file(&self.names.journal) {
+            tracing::debug!(%error, "a journal that is no longer needed stays");
+        }
+        let _ = log.journal.file().unlock();
+        Ok(())
+    }
+
+    /// Ends writing, and removes a `.part` in which there is nothing.
+    pub(super) fn close(&self) {
+        let mut closed = lock(&self.closed);
+        if std::mem::replace(&mut *closed, true) {
+            return;
+        }
+        let first = self.layout.table_chunks().end;
+        let empty = lock(&self.progress).have.next_present(first).is_none();
+        let log = lock(&self.log);
+        if self.fresh && empty {
+            let directory = &self.place.directory;
+            let removed = match self.layout.kind() {
+                ContentKind::File => directory.remove_file(&self.names.part),
+                ContentKind::Folder => directory.remove_directory(&self.names.part),
+            };
+            if removed.is_ok() {
+                let _ = directory.remove_file(&self.names.journal);
+            }
+        }
+        let _ = log.journal.file().unlock();
     }
 }
 

@@ -127,6 +127,7 @@ impl Directory {
     pub(crate) fn space(&self) -> io::Result<Space> {
         Ok(Space {
             free: None,
+            total: None,
             block: 4_096,
             name_max: 255,
         })

@@ -60,10 +60,12 @@ macro_rules! forms {
                 let temp = TempDir::new().unwrap();
                 let outside = TempDir::new().unwrap();
                 fs::write(outside.path().join("secret"), "x").unwrap();
-                let link = std::os::unix::fs::symlink::<&std::path::Path, _>;
-                link(&outside.path().join("secret"), temp.path().join("file")).unwrap();
-                link(outside.path(), temp.path().join("dir")).unwrap();
-                link(&outside.path().join("new"), temp.path().join("dangling")).unwrap();
+                let link = |to: std::path::PathBuf, name| {
+                    std::os::unix::fs::symlink(to, temp.path().join(name)).unwrap();
+                };
+                link(outside.path().join("secret"), "file");
+                link(outside.path().to_owned(), "dir");
+                link(outside.path().join("new"), "dangling");
                 let directory = Directory::open(temp.path()).unwrap();
                 assert!(directory.file(name("file")).is_err());
                 assert!(directory.file_to_read(name("file")).is_err());

@@ -139,6 +139,7 @@ impl Directory {
         let block = stat.f_frsize.max(1);
         Ok(Space {
             free: (stat.f_blocks > 0).then(|| stat.f_bavail.saturating_mul(block)),
+            total: (stat.f_blocks > 0).then(|| stat.f_blocks.saturating_mul(block)),
             block,
             name_max: usize::try_from(stat.f_namemax).map_or(255, |max| max.clamp(32, 255)),
         })
