@@ -2,7 +2,10 @@
 //! stands for, finds peers, downloads and verifies. Everything runs in this process and on loopback.
 #![allow(clippy::print_stdout, reason = "an example talks to the terminal")]
 
-use dig::{ContentName, DownloadEvent, DownloadOptions, Home, HostEvent, Identity, Node, PeerAddr, ShareOptions, Verified};
+use dig::{
+    ContentName, DownloadEvent, DownloadOptions, Home, HostEvent, Identity, Node, PeerAddr,
+    ShareOptions, Verified,
+};
 use futures::StreamExt as _;
 use std::{error::Error, path::Path};
 
@@ -26,7 +29,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let host = node(&dir.path().join("host")).await?;
     let mut news = host.host().events();
     let name: ContentName = "my-awesome-video".parse()?;
-    let options = ShareOptions { name: Some(name.clone()), ..ShareOptions::default() };
+    let options = ShareOptions {
+        name: Some(name.clone()),
+        ..ShareOptions::default()
+    };
     let file = host.share(video.clone(), options, |_, _| {}).await?;
     println!("Hosting file with hash: {}", file.hash);
     let sha256 = loop {
@@ -39,11 +45,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // File client set-up. On a local network the host would be found; here it is named.
     let client = node(&dir.path().join("client")).await?;
     let mut options = DownloadOptions::default();
-    options.peers.push(PeerAddr { node: Some(host.id()), addr: ([127, 0, 0, 1], host.port()).into() });
+    options.peers.push(PeerAddr {
+        node: Some(host.id()),
+        addr: ([127, 0, 0, 1], host.port()).into(),
+    });
     options.concurrency = Some(5);
     options.sha256 = Some(sha256);
 
-    let hash = client.client().get_hash_for_content_id(&name, &options).await?;
+    let hash = client
+        .client()
+        .get_hash_for_content_id(&name, &options)
+        .await?;
     assert_eq!(hash, file.hash);
     let copy = dir.path().join("downloaded-video.mp4");
     let mut download = client.client().download_file(hash, &copy, options);
@@ -51,7 +63,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let progress = async {
         while let Some(event) = events.next().await {
             if let DownloadEvent::Progress(progress) = event {
-                println!("Download: {}%", 100 * progress.bytes / progress.total.max(1));
+                println!(
+                    "Download: {}%",
+                    100 * progress.bytes / progress.total.max(1)
+                );
             }
         }
     };

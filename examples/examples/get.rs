@@ -13,7 +13,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let news = async {
         while let Some(event) = events.next().await {
             if let DownloadEvent::Progress(progress) = event {
-                println!("{} of {} bytes from {} peers", progress.bytes, progress.total, progress.peers);
+                println!(
+                    "{} of {} bytes from {} peers",
+                    progress.bytes, progress.total, progress.peers
+                );
             }
         }
     };

@@ -9,7 +9,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::args().nth(1).ok_or("which path?")?;
     let node = Node::builder().start().await?;
     let mut events = node.host().events();
-    let share = node.share(path.into(), ShareOptions::default(), |_, _| {}).await?;
+    let share = node
+        .share(path.into(), ShareOptions::default(), |_, _| {})
+        .await?;
     println!("{} bytes, ticket:\n{}", share.size, node.ticket(&share));
     loop {
         tokio::select! {

@@ -39,7 +39,13 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "DIGNET_NO_DEFAULTS", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) no_defaults: bool,
     /// Write a log to standard error: error, warn, info, debug or trace
-    #[arg(long, global = true, env = "DIGNET_LOG", value_name = "LEVEL", hide = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "DIGNET_LOG",
+        value_name = "LEVEL",
+        hide = true
+    )]
     pub(crate) log: Option<String>,
 }
 
@@ -201,7 +207,8 @@ pub(crate) enum StrategyArg {
 
 fn parse_sha256(text: &str) -> Result<Sha256Hash, String> {
     let hex = text.strip_prefix("sha256:").unwrap_or(text);
-    hex.parse().map_err(|error: dig::HexError| error.to_string())
+    hex.parse()
+        .map_err(|error: dig::HexError| error.to_string())
 }
 
 fn parse_rate(text: &str) -> Result<u64, String> {
@@ -218,7 +225,11 @@ fn parse_rate(text: &str) -> Result<u64, String> {
         "gb" => 1_000_000_000,
         _ => return Err(HELP.to_owned()),
     };
-    match digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)) {
+    match digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+    {
         Some(rate) if rate > 0 => Ok(rate),
         _ => Err(HELP.to_owned()),
     }
@@ -234,8 +245,13 @@ fn parse_time(text: &str) -> Result<Duration, String> {
         "h" => 3_600_000,
         _ => return Err(HELP.to_owned()),
     };
-    let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(millis));
-    number.map(Duration::from_millis).ok_or_else(|| HELP.to_owned())
+    let number = digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(millis));
+    number
+        .map(Duration::from_millis)
+        .ok_or_else(|| HELP.to_owned())
 }
 
 #[cfg(test)]
@@ -250,7 +266,12 @@ mod tests {
 
     #[test]
     fn rates_and_times() {
-        for (text, rate) in [("1", 1), ("500KiB", 512_000), ("2MB", 2_000_000), ("1GiB/s", 1 << 30)] {
+        for (text, rate) in [
+            ("1", 1),
+            ("500KiB", 512_000),
+            ("2MB", 2_000_000),
+            ("1GiB/s", 1 << 30),
+        ] {
             assert_eq!(parse_rate(text), Ok(rate), "{text}");
         }
         for text in ["", "0", "KiB", "1.5MB", "1XB", "99999999999GiB"] {

@@ -42,11 +42,18 @@ impl Kind {
 
 impl Failure {
     pub(crate) fn new(kind: Kind, message: impl fmt::Display) -> Self {
-        Self { kind, message: message.to_string(), hint: None }
+        Self {
+            kind,
+            message: message.to_string(),
+            hint: None,
+        }
     }
 
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
-        Self { hint: Some(hint.into()), ..self }
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
     }
 
     pub(crate) fn code(&self) -> ExitCode {
@@ -67,13 +74,20 @@ impl From<DownloadError> for Failure {
             _ => Kind::Other,
         };
         let hint = error.hint();
-        Self { hint, ..Self::new(kind, error) }
+        Self {
+            hint,
+            ..Self::new(kind, error)
+        }
     }
 }
 
 impl From<ShareError> for Failure {
     fn from(error: ShareError) -> Self {
-        let kind = if error.is_cancelled() { Kind::Interrupted } else { Kind::Local };
+        let kind = if error.is_cancelled() {
+            Kind::Interrupted
+        } else {
+            Kind::Local
+        };
         Self::new(kind, error)
     }
 }

@@ -9,8 +9,8 @@ use crate::{
     text,
 };
 use dig::{
-    Carrier, ContentKind, Destination, DownloadEvent, DownloadOptions, Downloaded, Identity, Node, PathFilter,
-    Progress, Strategy, Verified, What,
+    Carrier, ContentKind, Destination, DownloadEvent, DownloadOptions, Downloaded, Identity, Node,
+    PathFilter, Progress, Strategy, Verified, What,
 };
 use futures::StreamExt as _;
 use globset::{Glob, GlobSet, GlobSetBuilder};
@@ -37,13 +37,23 @@ impl From<StrategyArg> for Strategy {
 }
 
 pub(crate) async fn run(global: &Global, args: GetArgs, output: &Output) -> Result<(), Failure> {
-    let wanted = args.what.iter().map(|text| parse(text)).collect::<Result<Vec<What>, Failure>>()?;
+    let wanted = args
+        .what
+        .iter()
+        .map(|text| parse(text))
+        .collect::<Result<Vec<What>, Failure>>()?;
     let options = options(&args)?;
     if wanted.len() > 1 && options.destination == Destination::StandardOutput {
-        return Err(Failure::new(Kind::Usage, "only one content fits on standard output"));
+        return Err(Failure::new(
+            Kind::Usage,
+            "only one content fits on standard output",
+        ));
     }
     if output.is_json() && options.destination == Destination::StandardOutput {
-        return Err(Failure::new(Kind::Usage, "--json and -o - both want standard output"));
+        return Err(Failure::new(
+            Kind::Usage,
+            "--json and -o - both want standard output",
+        ));
     }
     let interrupt = Interrupt::listen();
     let node = node::start(global, &args.net, args.identity.into()).await?;
@@ -154,7 +164,10 @@ fn report(event: &DownloadEvent, output: &Output) {
             output.say(&format!("Found on node {node}"));
         }
         DownloadEvent::Attempt { node, addr, method } => {
-            output.event("attempt", json!({"peer": node, "addr": addr, "method": method.to_string()}));
+            output.event(
+                "attempt",
+                json!({"peer": node, "addr": addr, "method": method.to_string()}),
+            );
         }
         DownloadEvent::DialFailed(failure) => {
             output.event(
@@ -163,7 +176,12 @@ fn report(event: &DownloadEvent, output: &Output) {
             );
         }
         DownloadEvent::Connected { .. } => connected(event, output),
-        DownloadEvent::Opened { kind, name, size, files } => {
+        DownloadEvent::Opened {
+            kind,
+            name,
+            size,
+            files,
+        } => {
             let folder = *kind == ContentKind::Folder;
             let fields = json!({"name": name, "size": size, "files": files, "folder": folder});
             output.event("opened", fields);
@@ -172,12 +190,17 @@ fn report(event: &DownloadEvent, output: &Output) {
         }
         DownloadEvent::Resumed { bytes } if *bytes > 0 => {
             output.event("resumed", json!({"bytes": bytes}));
-            output.say(&format!("{} are here already, from an earlier run.", text::bytes(*bytes)));
+            output.say(&format!(
+                "{} are here already, from an earlier run.",
+                text::bytes(*bytes)
+            ));
         }
         DownloadEvent::Progress(progress) => show(progress, output),
         DownloadEvent::Banned { node, reason } => {
             output.event("banned", json!({"peer": node, "reason": reason}));
-            output.say(&format!("Node {node} sent something false and is not asked again: {reason}"));
+            output.say(&format!(
+                "Node {node} sent something false and is not asked again: {reason}"
+            ));
         }
         DownloadEvent::Waiting { reason } => {
             output.event("waiting", json!({"reason": reason}));
@@ -188,11 +211,23 @@ fn report(event: &DownloadEvent, output: &Output) {
 }
 
 fn connected(event: &DownloadEvent, output: &Output) {
-    let DownloadEvent::Connected { node, remote, method, relayed, carrier, elapsed } = event else {
+    let DownloadEvent::Connected {
+        node,
+        remote,
+        method,
+        relayed,
+        carrier,
+        elapsed,
+    } = event
+    else {
         return;
     };
     let path = if *relayed { "relayed" } else { "direct" };
-    let transport = if *carrier == Carrier::Quic { "quic" } else { "tls-tcp" };
+    let transport = if *carrier == Carrier::Quic {
+        "quic"
+    } else {
+        "tls-tcp"
+    };
     output.event(
         "connected",
         json!({
@@ -205,12 +240,23 @@ fn connected(event: &DownloadEvent, output: &Output) {
         }),
     );
     let place = remote.map(|addr| format!(" at {addr}")).unwrap_or_default();
-    output.say(&format!("Connected to {}{place} ({path}, {transport})", node.short()));
+    output.say(&format!(
+        "Connected to {}{place} ({path}, {transport})",
+        node.short()
+    ));
 }
 
 fn show(progress: &Progress, output: &Output) {
-    let Progress { bytes, total, rate, peers } = *progress;
-    output.event("progress", json!({"bytes": bytes, "total": total, "rate": rate, "peers": peers}));
+    let Progress {
+        bytes,
+        total,
+        rate,
+        peers,
+    } = *progress;
+    output.event(
+        "progress",
+        json!({"bytes": bytes, "total": total, "rate": rate, "peers": peers}),
+    );
     output.progress(bytes, total, || {
         format!(
             "{}/s  {} left  {}",
@@ -245,9 +291,16 @@ fn done(downloaded: &Downloaded, output: &Output) {
     let rate = (downloaded.fetched as f64 / seconds) as u64;
     let speed = match downloaded.fetched {
         0 => "it was here already".to_owned(),
-        _ => format!("in {}, {}/s", text::time(downloaded.elapsed), text::bytes(rate)),
+        _ => format!(
+            "in {}, {}/s",
+            text::time(downloaded.elapsed),
+            text::bytes(rate)
+        ),
     };
-    output.say(&format!("Done: {place}  {}, {speed}, verified", text::bytes(downloaded.bytes)));
+    output.say(&format!(
+        "Done: {place}  {}, {speed}, verified",
+        text::bytes(downloaded.bytes)
+    ));
 }
 
 fn millis(span: std::time::Duration) -> u64 {

@@ -42,7 +42,11 @@ fn print(listing: &Listing, output: &Output) {
                 "directory": file.directory,
             }),
         );
-        let size = if file.directory { "folder".to_owned() } else { text::bytes(file.size) };
+        let size = if file.directory {
+            "folder".to_owned()
+        } else {
+            text::bytes(file.size)
+        };
         output.result(&format!("{size:>12}  {}", text::name(&file.path)));
     }
     output.event(
@@ -56,5 +60,9 @@ fn print(listing: &Listing, output: &Output) {
         }),
     );
     let files = text::count(listing.files.len() as u64, "file");
-    output.say(&format!("{}  {}  {files}", text::name(&listing.name), text::bytes(listing.size)));
+    output.say(&format!(
+        "{}  {}  {files}",
+        text::name(&listing.name),
+        text::bytes(listing.size)
+    ));
 }

@@ -26,7 +26,10 @@ fn main() -> ExitCode {
     };
     start_log(cli.global.log.as_deref());
     let output = Output::new(cli.global.json);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return output.failure(&Failure::new(Kind::Other, error)),
     };
@@ -66,16 +69,27 @@ fn usage(error: &clap::Error) -> ExitCode {
     let asked_for_json = std::env::args_os().any(|arg| arg == "--json");
     if error.use_stderr() && asked_for_json {
         let text = error.to_string();
-        let message = text.trim_start_matches("error: ").lines().next().unwrap_or_default();
+        let message = text
+            .trim_start_matches("error: ")
+            .lines()
+            .next()
+            .unwrap_or_default();
         let failure = Failure::new(Kind::Usage, message).hint("see dignet --help");
         return Output::new(true).failure(&failure);
     }
     let _ = error.print();
-    ExitCode::from(if error.use_stderr() { Kind::Usage as u8 } else { 0 })
+    ExitCode::from(if error.use_stderr() {
+        Kind::Usage as u8
+    } else {
+        0
+    })
 }
 
 fn start_log(level: Option<&str>) {
     let Some(level) = level else { return };
     let filter = tracing_subscriber::EnvFilter::try_new(level).unwrap_or_default();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
 }

@@ -19,7 +19,11 @@ pub(crate) fn home(global: &Global) -> Result<Home, Failure> {
 }
 
 /// Starts a node as the command line asks.
-pub(crate) async fn start(global: &Global, net: &NetArgs, identity: Identity) -> Result<Node, Failure> {
+pub(crate) async fn start(
+    global: &Global,
+    net: &NetArgs,
+    identity: Identity,
+) -> Result<Node, Failure> {
     let trusted: BTreeSet<NodeId> = net.trust.iter().copied().collect();
     let node = Node::builder()
         .home(home(global)?)

@@ -22,7 +22,10 @@ pub(crate) struct Output {
 
 impl Output {
     pub(crate) fn new(json: bool) -> Self {
-        Self { json, bar: Arc::default() }
+        Self {
+            json,
+            bar: Arc::default(),
+        }
     }
 
     pub(crate) const fn is_json(&self) -> bool {
@@ -103,7 +106,12 @@ impl Output {
 
     /// Takes the progress bar away.
     pub(crate) fn end_bar(&self) {
-        if let Some(bar) = self.bar.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(bar) = self
+            .bar
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        {
             bar.finish_and_clear();
         }
     }

@@ -41,7 +41,11 @@ async fn serve(
     let mut events = node.host().events();
     let mut names = Names::new();
     for path in &args.paths {
-        let options = ShareOptions { name: args.name.clone(), public: args.public, ..ShareOptions::default() };
+        let options = ShareOptions {
+            name: args.name.clone(),
+            public: args.public,
+            ..ShareOptions::default()
+        };
         let adding = add(node, path, options, output);
         let share = tokio::select! {
             share = adding => share?,
@@ -66,8 +70,11 @@ async fn serve(
             HostEvent::Withdrawn { hash, reason } => {
                 names.remove(&hash);
                 if names.is_empty() {
-                    return Err(Failure::new(Kind::Local, format!("nothing is left to share: {reason}"))
-                        .hint("share it again to get a ticket for what it is now"));
+                    return Err(Failure::new(
+                        Kind::Local,
+                        format!("nothing is left to share: {reason}"),
+                    )
+                    .hint("share it again to get a ticket for what it is now"));
                 }
             }
             _ => {}
@@ -75,8 +82,16 @@ async fn serve(
     }
 }
 
-async fn add(node: &Node, path: &Path, options: ShareOptions, output: &Output) -> Result<Share, Failure> {
-    let (bar, title) = (output.clone(), format!("hashing {}", text::name(&path.display().to_string())));
+async fn add(
+    node: &Node,
+    path: &Path,
+    options: ShareOptions,
+    output: &Output,
+) -> Result<Share, Failure> {
+    let (bar, title) = (
+        output.clone(),
+        format!("hashing {}", text::name(&path.display().to_string())),
+    );
     let hashing = move |done: u64, total: u64| bar.progress(done, total, || title.clone());
     let share = if path == Path::new("-") {
         node.share_reader(tokio::io::stdin(), options).await?
@@ -113,7 +128,10 @@ fn announce(node: &Node, share: &Share, output: &Output) {
     ));
     let program = program();
     output.result(&format!("{program} get {ticket}"));
-    output.say(&format!("\nor, on the same network: {program} get {}", text::shell(&share.name)));
+    output.say(&format!(
+        "\nor, on the same network: {program} get {}",
+        text::shell(&share.name)
+    ));
 }
 
 /// How this program is called: `dignet` where it is installed, else the path at which it is.
@@ -128,27 +146,55 @@ fn program() -> String {
 }
 
 fn report(event: &HostEvent, names: &Names, output: &Output) {
-    let name = |hash: &ContentHash| names.get(hash).map_or_else(|| hash.short(), |name| text::name(name));
+    let name = |hash: &ContentHash| {
+        names
+            .get(hash)
+            .map_or_else(|| hash.short(), |name| text::name(name))
+    };
     match event {
         HostEvent::Sha256 { hash, sha256 } => {
             output.event("sha256", json!({"hash": hash, "sha256": sha256}));
             output.say(&format!("sha256:{sha256}  {}", name(hash)));
         }
         HostEvent::Serving { node, remote, hash } => {
-            output.event("serving", json!({"peer": node, "remote": remote, "hash": hash, "state": "started"}));
+            output.event(
+                "serving",
+                json!({"peer": node, "remote": remote, "hash": hash, "state": "started"}),
+            );
             let place = remote.map(|addr| format!(" at {addr}")).unwrap_or_default();
-            output.say(&format!("{} is fetched by {}{place}", name(hash), node.short()));
+            output.say(&format!(
+                "{} is fetched by {}{place}",
+                name(hash),
+                node.short()
+            ));
         }
         HostEvent::Progress { node, hash, bytes } => {
-            output.event("serving", json!({"peer": node, "hash": hash, "bytes": bytes, "state": "sending"}));
+            output.event(
+                "serving",
+                json!({"peer": node, "hash": hash, "bytes": bytes, "state": "sending"}),
+            );
         }
         HostEvent::Delivered { node, hash } => {
-            output.event("serving", json!({"peer": node, "hash": hash, "state": "delivered"}));
-            output.say(&format!("{} has all of {}, verified", node.short(), name(hash)));
+            output.event(
+                "serving",
+                json!({"peer": node, "hash": hash, "state": "delivered"}),
+            );
+            output.say(&format!(
+                "{} has all of {}, verified",
+                node.short(),
+                name(hash)
+            ));
         }
         HostEvent::Ended { node, hash, bytes } => {
-            output.event("serving", json!({"peer": node, "hash": hash, "bytes": bytes, "state": "ended"}));
-            output.say(&format!("{} is gone after {}", node.short(), text::bytes(*bytes)));
+            output.event(
+                "serving",
+                json!({"peer": node, "hash": hash, "bytes": bytes, "state": "ended"}),
+            );
+            output.say(&format!(
+                "{} is gone after {}",
+                node.short(),
+                text::bytes(*bytes)
+            ));
         }
         HostEvent::Withdrawn { hash, reason } => {
             output.event("withdrawn", json!({"hash": hash, "reason": reason}));

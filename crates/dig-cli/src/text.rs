@@ -38,7 +38,11 @@ pub(crate) fn eta(left: u64, rate: u64) -> String {
 
 /// `1 file`, `2 files`.
 pub(crate) fn count(number: u64, one: &str) -> String {
-    if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
+    if number == 1 {
+        format!("1 {one}")
+    } else {
+        format!("{number} {one}s")
+    }
 }
 
 /// A name from elsewhere, so that it cannot move the cursor or turn the line around.
@@ -71,13 +75,23 @@ mod tests {
 
     #[test]
     fn numbers_read_well() {
-        for (count, text) in [(0, "0 bytes"), (1023, "1023 bytes"), (1024, "1.0 KiB"), (1 << 20, "1.0 MiB"), ((1 << 30) - 1, "1.0 GiB"), (u64::MAX, "16384.0 PiB")] {
+        for (count, text) in [
+            (0, "0 bytes"),
+            (1023, "1023 bytes"),
+            (1024, "1.0 KiB"),
+            (1 << 20, "1.0 MiB"),
+            ((1 << 30) - 1, "1.0 GiB"),
+            (u64::MAX, "16384.0 PiB"),
+        ] {
             assert_eq!(bytes(count), text);
         }
         assert_eq!(time(Duration::from_millis(1234)), "1.2 s");
         assert_eq!(time(Duration::from_secs(3700)), "1 h 1 min");
         assert_eq!(eta(100, 0), "unknown");
-        assert_eq!((count(1, "file"), count(0, "file")), ("1 file".into(), "0 files".into()));
+        assert_eq!(
+            (count(1, "file"), count(0, "file")),
+            ("1 file".into(), "0 files".into())
+        );
     }
 
     #[test]

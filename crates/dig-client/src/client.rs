@@ -54,7 +54,14 @@ impl FileClient {
         server: Arc<Server>,
         pins: Arc<dyn NamePins>,
     ) -> Self {
-        Self(Arc::new(Inner { config, connector, discovery, query, server, pins }))
+        Self(Arc::new(Inner {
+            config,
+            connector,
+            discovery,
+            query,
+            server,
+            pins,
+        }))
     }
 
     /// Starts a download. It ends by itself, or when the handle is cancelled or dropped.
@@ -63,8 +70,19 @@ impl FileClient {
     }
 
     /// Downloads a content to a path (whitepaper 6.1).
-    pub fn download_file(&self, hash: ContentHash, path: impl Into<PathBuf>, options: DownloadOptions) -> Download {
-        self.download(What::Hash(hash), DownloadOptions { destination: Destination::Path(path.into()), ..options })
+    pub fn download_file(
+        &self,
+        hash: ContentHash,
+        path: impl Into<PathBuf>,
+        options: DownloadOptions,
+    ) -> Download {
+        self.download(
+            What::Hash(hash),
+            DownloadOptions {
+                destination: Destination::Path(path.into()),
+                ..options
+            },
+        )
     }
 
     /// Downloads a content to a path from these peers and those that are found (whitepaper 6.2).
@@ -76,7 +94,12 @@ impl FileClient {
         mut options: DownloadOptions,
     ) -> Download {
         for peer in peers {
-            options.peers.extend(peer.addrs.iter().map(|addr| dig_types::PeerAddr { node: peer.node, addr: *addr }));
+            options
+                .peers
+                .extend(peer.addrs.iter().map(|addr| dig_types::PeerAddr {
+                    node: peer.node,
+                    addr: *addr,
+                }));
         }
         self.download_file(hash, path, options)
     }
@@ -98,12 +121,20 @@ impl FileClient {
 
     /// Who is reported to have a content, found within `within` (whitepaper 13).
     pub async fn find_peers(&self, hash: ContentHash, within: Duration) -> Vec<PeerRecord> {
-        let found = self.0.discovery.find_peers(Lookup::Content(hash), within).await;
+        let found = self
+            .0
+            .discovery
+            .find_peers(Lookup::Content(hash), within)
+            .await;
         found.into_iter().map(|found| found.peer).collect()
     }
 
     /// What a content consists of, without getting it.
-    pub async fn list(&self, what: What, options: DownloadOptions) -> Result<Listing, DownloadError> {
+    pub async fn list(
+        &self,
+        what: What,
+        options: DownloadOptions,
+    ) -> Result<Listing, DownloadError> {
         listing::list(&self.0, what, options).await
     }
 }
@@ -111,7 +142,10 @@ impl FileClient {
 impl Inner {
     /// The peers that the user or the configuration names.
     pub(crate) fn explicit(&self, options: &DownloadOptions) -> BoxStream<'static, PeerRecord> {
-        let named = options.peers.iter().map(|peer| PeerRecord::from_addr(*peer, PeerSource::Explicit));
+        let named = options
+            .peers
+            .iter()
+            .map(|peer| PeerRecord::from_addr(*peer, PeerSource::Explicit));
         let mut records: Vec<PeerRecord> = named.collect();
         records.extend(self.config.neighbours.iter().cloned());
         stream::iter(records).boxed()
@@ -119,21 +153,32 @@ impl Inner {
 
     /// The peers that a ticket names, as far as it may make us dial them.
     pub(crate) fn of_ticket(what: &What) -> (Vec<PeerRecord>, BTreeSet<std::net::SocketAddr>) {
-        let What::Ticket(ticket) = what else { return Default::default() };
+        let What::Ticket(ticket) = what else {
+            return Default::default();
+        };
         let networks = Networks::current().unwrap_or_default();
         let mut refused = BTreeSet::new();
         let mut allow = |addrs: &[std::net::SocketAddr]| {
-            let (allowed, other): (Vec<_>, Vec<_>) = addrs.iter().partition(|addr| networks.allows_ticket(addr));
+            let (allowed, other): (Vec<_>, Vec<_>) =
+                addrs.iter().partition(|addr| networks.allows_ticket(addr));
             refused.extend(other);
             allowed
         };
         let mut records: Vec<PeerRecord> = ticket
             .nodes
             .iter()
-            .map(|node| PeerRecord { node: Some(node.node), addrs: allow(&node.addrs), source: PeerSource::Ticket })
+            .map(|node| PeerRecord {
+                node: Some(node.node),
+                addrs: allow(&node.addrs),
+                source: PeerSource::Ticket,
+            })
             .collect();
         let anonymous = allow(&ticket.anonymous).into_iter();
-        records.extend(anonymous.map(|addr| PeerRecord { node: None, addrs: vec![addr], source: PeerSource::Ticket }));
+        records.extend(anonymous.map(|addr| PeerRecord {
+            node: None,
+            addrs: vec![addr],
+            source: PeerSource::Ticket,
+        }));
         (records, refused)
     }
 }

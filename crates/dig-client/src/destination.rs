@@ -1,7 +1,9 @@
 //! From where the user wants a content to the sink that writes it.
 
 use crate::options::{Destination, DownloadOptions};
-use dig_transfer::sink::{ContentSink, FileSink, SinkError, StreamSink, Target, file_name_from_hint};
+use dig_transfer::sink::{
+    ContentSink, FileSink, SinkError, StreamSink, Target, file_name_from_hint,
+};
 use dig_types::ContentHash;
 use std::path::{Path, PathBuf};
 
@@ -26,11 +28,19 @@ pub(crate) fn find_complete(
     name: &str,
     cache: Option<&Path>,
 ) -> Result<Option<(PathBuf, u64)>, SinkError> {
-    let Some(target) = target(options, hash, name, cache) else { return Ok(None) };
+    let Some(target) = target(options, hash, name, cache) else {
+        return Ok(None);
+    };
     let path = target.path.clone();
-    let Ok(there) = path.metadata() else { return Ok(None) };
+    let Ok(there) = path.metadata() else {
+        return Ok(None);
+    };
     if FileSink::new(target, hash).is_complete()? {
-        let bytes = if there.is_dir() { bytes_below(&path) } else { there.len() };
+        let bytes = if there.is_dir() {
+            bytes_below(&path)
+        } else {
+            there.len()
+        };
         return Ok(Some((path, bytes)));
     }
     // Nothing of a folder can be told before its table is here.
@@ -40,7 +50,12 @@ pub(crate) fn find_complete(
     Ok(None)
 }
 
-fn target(options: &DownloadOptions, hash: ContentHash, name: &str, cache: Option<&Path>) -> Option<Target> {
+fn target(
+    options: &DownloadOptions,
+    hash: ContentHash,
+    name: &str,
+    cache: Option<&Path>,
+) -> Option<Target> {
     let own_name = || file_name_from_hint(name, &hash);
     let path = match &options.destination {
         Destination::StandardOutput => return None,
@@ -66,7 +81,11 @@ fn bytes_below(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let sizes = entries.filter_map(|entry| {
         let about = entry.metadata().ok()?;
-        Some(if about.is_dir() { bytes_below(&entry.path()) } else { about.len() })
+        Some(if about.is_dir() {
+            bytes_below(&entry.path())
+        } else {
+            about.len()
+        })
     });
     sizes.sum()
 }

@@ -53,7 +53,11 @@ impl Download {
 
     /// News of the download; ends with it. Only the first call gets them.
     pub fn events(&self) -> impl Stream<Item = DownloadEvent> + Send + Unpin + use<> {
-        let receiver = self.events.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let receiver = self
+            .events
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let events = futures::stream::unfold(receiver, |receiver| async {
             let mut receiver = receiver?;
             let event = receiver.recv().await?;
@@ -68,7 +72,9 @@ impl Download {
     }
 
     /// Waits for the end.
-    pub fn finished(&mut self) -> impl Future<Output = Result<Downloaded, DownloadError>> + Send + use<> {
+    pub fn finished(
+        &mut self,
+    ) -> impl Future<Output = Result<Downloaded, DownloadError>> + Send + use<> {
         let outcome = self.outcome.take();
         async move {
             match outcome {

@@ -88,7 +88,9 @@ impl DownloadError {
             class: DialFailureClass::Unreachable,
             reason: "no answer".to_owned(),
         });
-        Self::NoConnection { failures: failures.collect() }
+        Self::NoConnection {
+            failures: failures.collect(),
+        }
     }
 
     /// The class of the failure.
@@ -96,7 +98,9 @@ impl DownloadError {
         match self {
             Self::Ambiguous { .. } => DownloadErrorKind::Usage,
             Self::NotFound { .. } | Self::Changed => DownloadErrorKind::NotFound,
-            Self::NoConnection { failures } if only_refusals(failures) => DownloadErrorKind::Refused,
+            Self::NoConnection { failures } if only_refusals(failures) => {
+                DownloadErrorKind::Refused
+            }
             Self::NoConnection { .. } | Self::Stalled { .. } => DownloadErrorKind::Connect,
             Self::Refused { .. } => DownloadErrorKind::Refused,
             Self::Fetch(error) => fetch_kind(error),
@@ -112,8 +116,13 @@ impl DownloadError {
                  --wait waits until somebody shares it"
             }
             Self::Ambiguous { name, claims } => {
-                let node = claims.first().map(|claim| claim.node.to_string()).unwrap_or_default();
-                return Some(format!("say whose you want, such as: dignet get '{name}@{node}'"));
+                let node = claims
+                    .first()
+                    .map(|claim| claim.node.to_string())
+                    .unwrap_or_default();
+                return Some(format!(
+                    "say whose you want, such as: dignet get '{name}@{node}'"
+                ));
             }
             Self::NoConnection { failures } if has_class(failures, DialFailureClass::Identity) => {
                 "the node that answers is not the one that the ticket names; ask for a new ticket"
@@ -136,9 +145,9 @@ fn fetch_kind(error: &FetchError) -> DownloadErrorKind {
     match error {
         FetchError::NotFound | FetchError::Changed => DownloadErrorKind::NotFound,
         FetchError::NoPeers { .. } | FetchError::Stalled(_) => DownloadErrorKind::Connect,
-        FetchError::Verification { .. } | FetchError::WrongSha256 { .. } | FetchError::Malformed(_) => {
-            DownloadErrorKind::Verification
-        }
+        FetchError::Verification { .. }
+        | FetchError::WrongSha256 { .. }
+        | FetchError::Malformed(_) => DownloadErrorKind::Verification,
         FetchError::Sink(_) | FetchError::TooLarge { .. } => DownloadErrorKind::Local,
         FetchError::Refused { .. } => DownloadErrorKind::Refused,
         FetchError::Cancelled => DownloadErrorKind::Cancelled,
@@ -151,7 +160,8 @@ fn has_class(failures: &[DialFailure], class: DialFailureClass) -> bool {
 }
 
 fn only_refusals(failures: &[DialFailure]) -> bool {
-    has_class(failures, DialFailureClass::Refused) && !has_class(failures, DialFailureClass::Identity)
+    has_class(failures, DialFailureClass::Refused)
+        && !has_class(failures, DialFailureClass::Identity)
 }
 
 /// The reasons, each once, the most telling first.

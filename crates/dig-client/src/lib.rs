@@ -21,12 +21,12 @@ mod what;
 
 pub use client::{ClientConfig, FileClient};
 pub use connector::{Connector, Dial, DialFailure, DialFailureClass, Method};
+pub use dig_transfer::fetch::PathFilter;
 pub use download::Download;
 pub use error::{DownloadError, DownloadErrorKind};
 pub use event::{DownloadEvent, Downloaded, Progress, Verified};
 pub use listing::Listing;
 pub use names::{Claimant, MemoryPins, NamePins};
-pub use dig_transfer::fetch::PathFilter;
 pub use options::{Destination, DownloadOptions};
 pub use pending::PendingWatch;
 pub use what::{What, WhatError};

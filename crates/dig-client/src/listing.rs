@@ -35,22 +35,42 @@ pub(crate) async fn list(
     let tell = Teller::silent();
     let candidates = wanted(client, &what, &options, &tell).await?;
     let Some(candidate) = candidates.into_iter().next() else {
-        return Err(DownloadError::NotFound { what: what.to_string() });
+        return Err(DownloadError::NotFound {
+            what: what.to_string(),
+        });
     };
     let known_name = candidate.name.clone();
     let fetching = Fetching::new(client.clone(), candidate, options, tell);
     let opened = fetching.describe(&CancellationToken::new()).await?.opened;
-    let told = opened.name.as_ref().map(ContentName::as_str).unwrap_or_default();
-    let name = if known_name.is_empty() { told.to_owned() } else { known_name };
+    let told = opened
+        .name
+        .as_ref()
+        .map(ContentName::as_str)
+        .unwrap_or_default();
+    let name = if known_name.is_empty() {
+        told.to_owned()
+    } else {
+        known_name
+    };
     let files = match &opened.table {
         Some(table) => table.entries().to_vec(),
         None => vec![TableEntry {
-            path: if name.is_empty() { opened.hash.to_string() } else { name.clone() },
+            path: if name.is_empty() {
+                opened.hash.to_string()
+            } else {
+                name.clone()
+            },
             size: opened.size,
             executable: false,
             directory: false,
             hash: opened.hash,
         }],
     };
-    Ok(Listing { hash: opened.hash, kind: opened.kind, name, size: opened.size, files })
+    Ok(Listing {
+        hash: opened.hash,
+        kind: opened.kind,
+        name,
+        size: opened.size,
+        files,
+    })
 }

@@ -22,7 +22,11 @@ pub struct MemoryPins(Mutex<HashMap<ContentName, NodeId>>);
 
 impl NamePins for MemoryPins {
     fn owner(&self, name: &ContentName) -> Option<NodeId> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .copied()
     }
 
     fn pin(&self, name: &ContentName, owner: NodeId) {
@@ -56,15 +60,26 @@ pub(crate) enum Verdict {
 }
 
 /// Judges the claims to a name: the pinned owner's word counts alone, then that of trusted nodes, then agreement of all.
-pub(crate) fn judge(claims: &[Claimant], pinned: Option<NodeId>, trusted: &BTreeSet<NodeId>) -> Verdict {
+pub(crate) fn judge(
+    claims: &[Claimant],
+    pinned: Option<NodeId>,
+    trusted: &BTreeSet<NodeId>,
+) -> Verdict {
     if claims.is_empty() {
         return Verdict::Nobody;
     }
     if let Some(claim) = pinned.and_then(|owner| claims.iter().find(|claim| claim.node == owner)) {
         return Verdict::Agreed(claim.clone());
     }
-    let from_trusted: Vec<_> = claims.iter().filter(|claim| trusted.contains(&claim.node)).collect();
-    let counted = if from_trusted.is_empty() { claims.iter().collect() } else { from_trusted };
+    let from_trusted: Vec<_> = claims
+        .iter()
+        .filter(|claim| trusted.contains(&claim.node))
+        .collect();
+    let counted = if from_trusted.is_empty() {
+        claims.iter().collect()
+    } else {
+        from_trusted
+    };
     let by_hash: BTreeMap<ContentHash, &Claimant> =
         counted.iter().map(|claim| (claim.hash, *claim)).collect();
     match (by_hash.len(), counted.first()) {
@@ -98,9 +113,21 @@ mod tests {
         let different = [claim(1, 7), claim(2, 8), claim(3, 9)];
         assert_eq!(judge(&[], None, &nobody), Verdict::Nobody);
         assert_eq!(judge(&same, None, &nobody), Verdict::Agreed(claim(1, 7)));
-        assert_eq!(judge(&different, None, &nobody), Verdict::Disputed(different.to_vec()));
-        assert_eq!(judge(&different, None, &trusted), Verdict::Agreed(claim(2, 8)));
-        assert_eq!(judge(&different, owner, &trusted), Verdict::Agreed(claim(3, 9)));
-        assert_eq!(judge(&same, owner, &nobody), Verdict::Disputed(same.to_vec()));
+        assert_eq!(
+            judge(&different, None, &nobody),
+            Verdict::Disputed(different.to_vec())
+        );
+        assert_eq!(
+            judge(&different, None, &trusted),
+            Verdict::Agreed(claim(2, 8))
+        );
+        assert_eq!(
+            judge(&different, owner, &trusted),
+            Verdict::Agreed(claim(3, 9))
+        );
+        assert_eq!(
+            judge(&same, owner, &nobody),
+            Verdict::Disputed(same.to_vec())
+        );
     }
 }

@@ -24,7 +24,10 @@ pub struct PendingWatch {
 impl PendingWatch {
     /// Asks through `query`.
     pub fn new(query: Arc<dyn NodeQuery>) -> Self {
-        Self { query, until: Arc::default() }
+        Self {
+            query,
+            until: Arc::default(),
+        }
     }
 
     /// How long it may still take until some host knows whether it has a file of this SHA-256.
@@ -36,16 +39,25 @@ impl PendingWatch {
 }
 
 impl NodeQuery for PendingWatch {
-    fn resolve(&self, addrs: Vec<SocketAddr>, lookup: Lookup) -> BoxFuture<'static, Result<Answer, QueryError>> {
+    fn resolve(
+        &self,
+        addrs: Vec<SocketAddr>,
+        lookup: Lookup,
+    ) -> BoxFuture<'static, Result<Answer, QueryError>> {
         let answer = self.query.resolve(addrs, lookup.clone());
         let until = self.until.clone();
         async move {
             let answer = answer.await;
             if let (Ok(Answer::Pending { eta }), Lookup::Sha256(sha256)) = (&answer, &lookup) {
                 let mut until = until.lock().unwrap_or_else(PoisonError::into_inner);
-                let end = Instant::now().checked_add(*eta).unwrap_or_else(Instant::now);
+                let end = Instant::now()
+                    .checked_add(*eta)
+                    .unwrap_or_else(Instant::now);
                 if until.len() < MAX_PENDING || until.contains_key(sha256) {
-                    until.entry(*sha256).and_modify(|known| *known = end.max(*known)).or_insert(end);
+                    until
+                        .entry(*sha256)
+                        .and_modify(|known| *known = end.max(*known))
+                        .or_insert(end);
                 }
             }
             answer

@@ -71,7 +71,11 @@ impl<'a> Resolution<'a> {
     }
 
     /// What a name stands for: the pinned owner's word, or what all claimants agree on.
-    pub(crate) async fn name(mut self, name: &ContentName, owner: Option<NodeId>) -> Result<Candidate, DownloadError> {
+    pub(crate) async fn name(
+        mut self,
+        name: &ContentName,
+        owner: Option<NodeId>,
+    ) -> Result<Candidate, DownloadError> {
         let pinned = owner.or_else(|| self.client.pins.owner(name));
         let mut give_up = self.deadline();
         while let Some(()) = self.step(give_up).await? {
@@ -90,7 +94,10 @@ impl<'a> Resolution<'a> {
                 self.client.pins.pin(name, claim.node);
                 self.candidate(&claim).ok_or_else(|| self.not_found())
             }
-            Verdict::Disputed(claims) => Err(DownloadError::Ambiguous { name: name.clone(), claims }),
+            Verdict::Disputed(claims) => Err(DownloadError::Ambiguous {
+                name: name.clone(),
+                claims,
+            }),
             Verdict::Nobody => Err(self.not_found()),
         }
     }
@@ -110,7 +117,8 @@ impl<'a> Resolution<'a> {
             }
             if let Some(estimate) = self.client.query.estimate(&sha256) {
                 tell(DownloadEvent::Pending { estimate });
-                give_up = give_up.map(|time| time.max(Instant::now() + estimate).min(pending_until));
+                give_up =
+                    give_up.map(|time| time.max(Instant::now() + estimate).min(pending_until));
             }
             if self.candidates.len() > before {
                 let settle = Instant::now() + SETTLE;
@@ -122,7 +130,11 @@ impl<'a> Resolution<'a> {
         let mut by_hash = BTreeMap::new();
         candidates.retain(|candidate| by_hash.insert(candidate.claim.hash, ()).is_none());
         candidates.truncate(MAX_CANDIDATES);
-        if candidates.is_empty() { Err(self.not_found()) } else { Ok(candidates) }
+        if candidates.is_empty() {
+            Err(self.not_found())
+        } else {
+            Ok(candidates)
+        }
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -155,14 +167,29 @@ impl<'a> Resolution<'a> {
             return;
         }
         let addrs = found.peer.addrs;
-        let answer = self.client.query.resolve(addrs.clone(), self.lookup.clone());
-        self.asking.push(async move { Asked { addrs, answer: answer.await } }.boxed());
+        let answer = self
+            .client
+            .query
+            .resolve(addrs.clone(), self.lookup.clone());
+        self.asking.push(
+            async move {
+                Asked {
+                    addrs,
+                    answer: answer.await,
+                }
+            }
+            .boxed(),
+        );
     }
 
     fn hear(&mut self, asked: Asked) {
         match asked.answer {
             Ok(Answer::Found { node, claims }) => {
-                let peer = PeerRecord { node: Some(node), addrs: asked.addrs, source: PeerSource::Explicit };
+                let peer = PeerRecord {
+                    node: Some(node),
+                    addrs: asked.addrs,
+                    source: PeerSource::Explicit,
+                };
                 self.reached = true;
                 self.add_claims(node, claims, peer);
             }
@@ -179,11 +206,17 @@ impl<'a> Resolution<'a> {
     }
 
     fn ask_later(&mut self, addrs: Vec<std::net::SocketAddr>, eta: Duration) {
-        let answer = self.client.query.resolve(addrs.clone(), self.lookup.clone());
+        let answer = self
+            .client
+            .query
+            .resolve(addrs.clone(), self.lookup.clone());
         let pause = eta.clamp(Duration::from_millis(200), Duration::from_secs(5));
         let later = async move {
             tokio::time::sleep(pause).await;
-            Asked { addrs, answer: answer.await }
+            Asked {
+                addrs,
+                answer: answer.await,
+            }
         };
         self.asking.push(later.boxed());
     }
@@ -191,12 +224,25 @@ impl<'a> Resolution<'a> {
     fn add_claims(&mut self, node: NodeId, claims: Vec<dig_discovery::Claim>, peer: PeerRecord) {
         for claim in claims {
             let Some(hash) = claim.hash else { continue };
-            let claimant = Claimant { node, hash, kind: claim.kind, size: claim.size };
+            let claimant = Claimant {
+                node,
+                hash,
+                kind: claim.kind,
+                size: claim.size,
+            };
             let room = self.candidates.len() < MAX_CLAIMS;
-            match self.candidates.iter_mut().find(|known| known.claim == claimant) {
+            match self
+                .candidates
+                .iter_mut()
+                .find(|known| known.claim == claimant)
+            {
                 Some(known) => known.peers.push(peer.clone()),
                 None if room => {
-                    self.candidates.push(Candidate { claim: claimant, name: claim.name, peers: vec![peer.clone()] });
+                    self.candidates.push(Candidate {
+                        claim: claimant,
+                        name: claim.name,
+                        peers: vec![peer.clone()],
+                    });
                 }
                 None => {}
             }
@@ -206,17 +252,30 @@ impl<'a> Resolution<'a> {
     fn claims(&self, owner: Option<NodeId>) -> Vec<Claimant> {
         let trusted = &self.options.trusted;
         let counts = |node: &NodeId| {
-            owner.is_none_or(|owner| owner == *node) && (trusted.is_empty() || trusted.contains(node))
+            owner.is_none_or(|owner| owner == *node)
+                && (trusted.is_empty() || trusted.contains(node))
         };
         let claims = self.candidates.iter().map(|candidate| &candidate.claim);
-        claims.filter(|claim| counts(&claim.node)).cloned().collect()
+        claims
+            .filter(|claim| counts(&claim.node))
+            .cloned()
+            .collect()
     }
 
     /// The chosen content with everybody who has it.
     fn candidate(&self, claim: &Claimant) -> Option<Candidate> {
-        let mut chosen = self.candidates.iter().find(|candidate| candidate.claim == *claim)?.clone();
-        let others = self.candidates.iter().filter(|other| other.claim.hash == claim.hash && other.claim != *claim);
-        chosen.peers.extend(others.flat_map(|other| other.peers.clone()));
+        let mut chosen = self
+            .candidates
+            .iter()
+            .find(|candidate| candidate.claim == *claim)?
+            .clone();
+        let others = self
+            .candidates
+            .iter()
+            .filter(|other| other.claim.hash == claim.hash && other.claim != *claim);
+        chosen
+            .peers
+            .extend(others.flat_map(|other| other.peers.clone()));
         Some(chosen)
     }
 
@@ -229,6 +288,8 @@ impl<'a> Resolution<'a> {
         if self.unreachable && !self.reached && !self.options.peers.is_empty() {
             return DownloadError::unreachable(&self.options.peers);
         }
-        DownloadError::NotFound { what: what.to_string() }
+        DownloadError::NotFound {
+            what: what.to_string(),
+        }
     }
 }

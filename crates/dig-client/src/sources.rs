@@ -73,13 +73,19 @@ impl Sources {
         let room = self.known.len() < MAX_PEERS;
         match self.known.iter_mut().find(same) {
             Some(known) => {
-                let new: Vec<_> = peer.addrs.iter().filter(|addr| !known.addrs.contains(addr)).copied().collect();
+                let new: Vec<_> = peer
+                    .addrs
+                    .iter()
+                    .filter(|addr| !known.addrs.contains(addr))
+                    .copied()
+                    .collect();
                 if new.is_empty() {
                     return;
                 }
                 known.addrs.extend(&new);
                 known.node = known.node.or(peer.node);
-                self.dials.push(self.connector.connect(PeerRecord { addrs: new, ..peer }));
+                self.dials
+                    .push(self.connector.connect(PeerRecord { addrs: new, ..peer }));
             }
             None if room => {
                 self.dials.push(self.connector.connect(peer.clone()));

@@ -1,6 +1,8 @@
 //! What a user asks for.
 
-use dig_types::{ContentHash, ContentName, HexError, NameError, NodeId, Sha256Hash, Ticket, TicketError};
+use dig_types::{
+    ContentHash, ContentName, HexError, NameError, NodeId, Sha256Hash, Ticket, TicketError,
+};
 use std::{fmt, str::FromStr};
 
 /// Why a text names nothing that can be fetched.
@@ -40,7 +42,9 @@ impl FromStr for What {
     type Err = WhatError;
 
     fn from_str(text: &str) -> Result<Self, WhatError> {
-        if text.starts_with("magnet:") || (text.starts_with("dig1") && !text.contains(['.', '@', ' '])) {
+        if text.starts_with("magnet:")
+            || (text.starts_with("dig1") && !text.contains(['.', '@', ' ']))
+        {
             return Ok(Self::Ticket(Box::new(text.parse()?)));
         }
         if let Some(hex) = text.strip_prefix("sha256:") {
@@ -50,9 +54,10 @@ impl FromStr for What {
             return Ok(Self::Hash(hash));
         }
         match text.rsplit_once('@') {
-            Some((name, node)) if node.len() == 2 * NodeId::LEN => {
-                Ok(Self::NameAt(name.parse()?, node.parse().map_err(WhatError::Node)?))
-            }
+            Some((name, node)) if node.len() == 2 * NodeId::LEN => Ok(Self::NameAt(
+                name.parse()?,
+                node.parse().map_err(WhatError::Node)?,
+            )),
             _ => Ok(Self::Name(text.parse()?)),
         }
     }
@@ -81,10 +86,19 @@ mod tests {
     fn each_form_is_told_apart() {
         let hex = "ab".repeat(32);
         let ticket = Ticket::new(hex.parse().unwrap());
-        assert_eq!(ticket.to_string().parse(), Ok(What::Ticket(Box::new(ticket.clone()))));
-        assert_eq!(ticket.to_magnet().parse(), Ok(What::Ticket(Box::new(ticket))));
+        assert_eq!(
+            ticket.to_string().parse(),
+            Ok(What::Ticket(Box::new(ticket.clone())))
+        );
+        assert_eq!(
+            ticket.to_magnet().parse(),
+            Ok(What::Ticket(Box::new(ticket)))
+        );
         assert_eq!(hex.parse(), Ok(What::Hash(hex.parse().unwrap())));
-        assert_eq!(format!("sha256:{hex}").parse(), Ok(What::Sha256(hex.parse().unwrap())));
+        assert_eq!(
+            format!("sha256:{hex}").parse(),
+            Ok(What::Sha256(hex.parse().unwrap()))
+        );
         let name: ContentName = "my@movie.mp4".parse().unwrap();
         assert_eq!("my@movie.mp4".parse(), Ok(What::Name(name.clone())));
         assert_eq!(
@@ -95,9 +109,21 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        assert!(matches!("dig1abc".parse::<What>(), Err(WhatError::Ticket(TicketError::Checksum))));
-        assert!(matches!("sha256:12".parse::<What>(), Err(WhatError::Sha256(_))));
-        assert!(matches!("../etc/passwd".parse::<What>(), Err(WhatError::Name(NameError::Separator))));
-        assert!(matches!(format!("x@{}", "zz".repeat(32)).parse::<What>(), Err(WhatError::Node(_))));
+        assert!(matches!(
+            "dig1abc".parse::<What>(),
+            Err(WhatError::Ticket(TicketError::Checksum))
+        ));
+        assert!(matches!(
+            "sha256:12".parse::<What>(),
+            Err(WhatError::Sha256(_))
+        ));
+        assert!(matches!(
+            "../etc/passwd".parse::<What>(),
+            Err(WhatError::Name(NameError::Separator))
+        ));
+        assert!(matches!(
+            format!("x@{}", "zz".repeat(32)).parse::<What>(),
+            Err(WhatError::Node(_))
+        ));
     }
 }

@@ -125,7 +125,9 @@ impl Resolver for Registry {
             _ => return None,
         };
         if entries.is_empty() {
-            return matches!(query, Query::Sha256(_)).then(|| self.estimate()).flatten();
+            return matches!(query, Query::Sha256(_))
+                .then(|| self.estimate())
+                .flatten();
         }
         let claims = entries.into_iter().take(MAX_CLAIMS).map(|entry| Claim {
             hash: (!asked_by_key).then_some(entry.share.hash),
@@ -144,6 +146,8 @@ impl Registry {
             Duration::from_secs(size / ASSUMED_RATE + 1).saturating_sub(since.elapsed())
         });
         let longest = left.max()?;
-        Some(Resolved::Pending { estimate: longest.max(Duration::from_millis(500)) })
+        Some(Resolved::Pending {
+            estimate: longest.max(Duration::from_millis(500)),
+        })
     }
 }

@@ -4,7 +4,6 @@ use std::{path::PathBuf, time::Duration};
 
 /// Knobs of a [`FileHost`](crate::FileHost).
 #[derive(Debug, Clone)]
-#[non_exhaustive]
 pub struct HostConfig {
     /// The port that announcements carry. Default: 0, which announces nothing.
     pub port: u16,

@@ -17,7 +17,7 @@ use dig_transfer::{
     store::ContentStore,
 };
 use dig_types::{ContentHash, ContentKind, ContentName};
-use futures::Stream;
+use futures::{Stream, StreamExt as _};
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -50,7 +50,11 @@ pub(crate) struct Inner {
 
 impl FileHost {
     /// A host that serves through `server` and announces through `discovery`.
-    pub fn new(config: HostConfig, server: Arc<Server>, discovery: Arc<PeerDiscoveryManager>) -> Self {
+    pub fn new(
+        config: HostConfig,
+        server: Arc<Server>,
+        discovery: Arc<PeerDiscoveryManager>,
+    ) -> Self {
         let registry = Arc::new(Registry::default());
         server.set_resolver(registry.clone());
         let inner = Arc::new(Inner {
@@ -113,26 +117,42 @@ impl FileHost {
             name: Some(name.as_str().to_owned()),
             ..IndexOptions::default()
         };
-        let hashing = tokio::task::spawn_blocking(move || index_path(&path, &index, &progress, &cancel));
+        let hashing =
+            tokio::task::spawn_blocking(move || index_path(&path, &index, &progress, &cancel));
         let content = hashing.await.map_err(|_| ShareError::Stopped)?;
         drop(given_up);
         Ok(content?)
     }
 
-    async fn register(&self, content: Arc<SharedContent>, share: &Share, name: ContentName, options: &ShareOptions) {
+    async fn register(
+        &self,
+        content: Arc<SharedContent>,
+        share: &Share,
+        name: ContentName,
+        options: &ShareOptions,
+    ) {
         let inner = &self.0;
         let wants_sha256 = share.kind == ContentKind::File && inner.config.background_sha256;
         let entry = Entry {
             share: share.clone(),
             name,
             content: content.clone(),
-            sha256: if wants_sha256 { WholeHash::Pending { since: Instant::now() } } else { WholeHash::None },
+            sha256: if wants_sha256 {
+                WholeHash::Pending {
+                    since: Instant::now(),
+                }
+            } else {
+                WholeHash::None
+            },
             public: options.public,
             level: options.announce_level,
         };
         inner.registry.insert(entry.clone());
         inner.server.add(content.clone());
-        for file in 0..content.table().map_or(0, |table| table.entries().len().min(MAX_SINGLE_FILES)) {
+        for file in 0..content
+            .table()
+            .map_or(0, |table| table.entries().len().min(MAX_SINGLE_FILES))
+        {
             if let Ok(store) = content.file_store(file) {
                 inner.server.add(Arc::new(store));
             }
@@ -150,19 +170,27 @@ impl FileHost {
 
     /// What is shared.
     pub fn shares(&self) -> Vec<Share> {
-        self.0.registry.all().into_iter().map(|entry| entry.share).collect()
+        self.0
+            .registry
+            .all()
+            .into_iter()
+            .map(|entry| entry.share)
+            .collect()
     }
 
     /// Counts since the host started.
     pub fn statistics(&self) -> HostStatistics {
         let shares = self.0.registry.all().len();
-        HostStatistics { shares, ..*self.0.statistics() }
+        HostStatistics {
+            shares,
+            ..*self.0.statistics()
+        }
     }
 
     /// News from now on. A listener that falls far behind misses the oldest.
     pub fn events(&self) -> impl Stream<Item = HostEvent> + Send + Unpin + use<> {
         let receiver = self.0.events.subscribe();
-        Box::pin(futures::stream::unfold(receiver, |mut receiver| async move {
+        let events = futures::stream::unfold(receiver, |mut receiver| async move {
             loop {
                 match receiver.recv().await {
                     Ok(event) => return Some((event, receiver)),
@@ -170,7 +198,8 @@ impl FileHost {
                     Err(broadcast::error::RecvError::Closed) => return None,
                 }
             }
-        }))
+        });
+        Box::pin(events.fuse())
     }
 
     /// Withdraws everything and stops serving.
@@ -187,7 +216,9 @@ impl FileHost {
 
 impl Inner {
     pub(crate) fn statistics(&self) -> std::sync::MutexGuard<'_, HostStatistics> {
-        self.statistics.lock().unwrap_or_else(PoisonError::into_inner)
+        self.statistics
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn emit(&self, event: HostEvent) {
@@ -209,7 +240,10 @@ impl Inner {
             }
         }
         for lookup in lookups {
-            let announcement = Announcement { level: entry.level, ..Announcement::new(self.config.port) };
+            let announcement = Announcement {
+                level: entry.level,
+                ..Announcement::new(self.config.port)
+            };
             if let Err(error) = self.discovery.announce(lookup.key(), announcement).await {
                 tracing::info!(%error, "not announced");
             }
@@ -219,7 +253,11 @@ impl Inner {
     /// Serves a content and its single files no longer; who asks is told whether it changed or is merely gone.
     fn stop_serving(&self, entry: &Entry, changed: bool) {
         let table = entry.content.table().map(|table| table.entries());
-        let files = table.into_iter().flatten().take(MAX_SINGLE_FILES).map(|file| file.hash);
+        let files = table
+            .into_iter()
+            .flatten()
+            .take(MAX_SINGLE_FILES)
+            .map(|file| file.hash);
         for hash in files.chain([entry.share.hash]) {
             if changed {
                 self.server.withdraw(&hash);
@@ -230,9 +268,14 @@ impl Inner {
     }
 
     pub(crate) async fn withdraw(&self, hash: &ContentHash, reason: &str, changed: bool) -> bool {
-        let Some(entry) = self.registry.remove(hash) else { return false };
+        let Some(entry) = self.registry.remove(hash) else {
+            return false;
+        };
         self.stop_serving(&entry, changed);
-        self.emit(HostEvent::Withdrawn { hash: *hash, reason: reason.to_owned() });
+        self.emit(HostEvent::Withdrawn {
+            hash: *hash,
+            reason: reason.to_owned(),
+        });
         let mut lookups = vec![Lookup::Content(*hash)];
         if entry.public {
             lookups.push(Lookup::Name(entry.name));
@@ -252,7 +295,11 @@ impl Inner {
 fn describe(content: &SharedContent, name: &ContentName, path: PathBuf) -> Share {
     let header = content.header();
     let files = content.table().map_or(1, |table| {
-        table.entries().iter().filter(|entry| !entry.directory).count() as u64
+        table
+            .entries()
+            .iter()
+            .filter(|entry| !entry.directory)
+            .count() as u64
     });
     Share {
         hash: header.hash(),
@@ -267,8 +314,18 @@ fn describe(content: &SharedContent, name: &ContentName, path: PathBuf) -> Share
 
 /// The last component of a path, also of `.` and `..`, which say it only once they are resolved.
 fn name_of(path: &Path) -> Result<ContentName, ShareError> {
-    let resolved = path.file_name().is_none().then(|| path.canonicalize().ok()).flatten();
-    let component = resolved.as_deref().unwrap_or(path).file_name().unwrap_or_default();
-    ContentName::new(&component.to_string_lossy())
-        .map_err(|error| ShareError::Name { path: path.to_owned(), error })
+    let resolved = path
+        .file_name()
+        .is_none()
+        .then(|| path.canonicalize().ok())
+        .flatten();
+    let component = resolved
+        .as_deref()
+        .unwrap_or(path)
+        .file_name()
+        .unwrap_or_default();
+    ContentName::new(&component.to_string_lossy()).map_err(|error| ShareError::Name {
+        path: path.to_owned(),
+        error,
+    })
 }

@@ -102,6 +102,10 @@ impl Registry {
     }
 
     fn select(&self, fits: impl Fn(&Entry) -> bool) -> Vec<Entry> {
-        self.lock().values().filter(|entry| fits(entry)).cloned().collect()
+        self.lock()
+            .values()
+            .filter(|entry| fits(entry))
+            .cloned()
+            .collect()
     }
 }

@@ -45,7 +45,9 @@ impl Home {
 
     /// The home of the user who runs the program: `$XDG_DATA_HOME/dignet`, else `~/.local/share/dignet`.
     pub fn of_user() -> Option<Self> {
-        let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
+        let data = std::env::var_os("XDG_DATA_HOME")
+            .map(PathBuf::from)
+            .filter(|dir| dir.is_absolute());
         let data = data.or_else(|| Some(std::env::home_dir()?.join(".local/share")))?;
         Some(Self::new(data.join("dignet")))
     }
@@ -67,7 +69,10 @@ impl Home {
 
     /// Makes the folder, readable by its owner only.
     pub(crate) fn create(&self) -> Result<(), HomeError> {
-        create_private_dir(&self.dir).map_err(|error| HomeError { path: self.dir.clone(), error })
+        create_private_dir(&self.dir).map_err(|error| HomeError {
+            path: self.dir.clone(),
+            error,
+        })
     }
 
     /// Where standard input is kept while it is shared.
@@ -77,7 +82,9 @@ impl Home {
 
     /// The port used last, 0 if none.
     pub(crate) fn last_port(&self) -> u16 {
-        read_json::<Settings>(&self.dir.join("settings.json")).unwrap_or_default().port
+        read_json::<Settings>(&self.dir.join("settings.json"))
+            .unwrap_or_default()
+            .port
     }
 
     /// Remembers the port in use.
@@ -101,10 +108,15 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
 
 /// Replaces a file as a whole: readers see the old or the new one.
 fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), HomeError> {
-    let failed = |error| HomeError { path: path.to_owned(), error };
+    let failed = |error| HomeError {
+        path: path.to_owned(),
+        error,
+    };
     let text = serde_json::to_vec_pretty(value).map_err(|error| failed(error.into()))?;
     let beside = path.with_extension(format!("tmp-{}", std::process::id()));
-    fs::write(&beside, text).and_then(|()| fs::rename(&beside, path)).map_err(failed)
+    fs::write(&beside, text)
+        .and_then(|()| fs::rename(&beside, path))
+        .map_err(failed)
 }
 
 #[cfg(test)]

@@ -39,7 +39,17 @@ mod tests {
 
     #[test]
     fn only_what_others_can_dial_best_first() {
-        let own = ["127.0.0.1", "fd00::1", "fe80::1", "10.0.0.1", "::1", "192.0.2.1", "169.254.1.1", "2001:db8::1", "10.0.0.1"];
+        let own = [
+            "127.0.0.1",
+            "fd00::1",
+            "fe80::1",
+            "10.0.0.1",
+            "::1",
+            "192.0.2.1",
+            "169.254.1.1",
+            "2001:db8::1",
+            "10.0.0.1",
+        ];
         let ranked = rank(own.iter().map(|ip| ip.parse().unwrap()));
         let expected = ["192.0.2.1", "10.0.0.1", "2001:db8::1", "fd00::1"];
         assert_eq!(ranked, expected.map(|ip| ip.parse::<IpAddr>().unwrap()));

@@ -13,7 +13,9 @@ pub(crate) fn adapt(lane: dig_session::Lane) -> (Lane, LaneSender) {
         node: session.node,
         instance: session.instance,
         // A socket for both families shows IPv4 peers in IPv6 clothes.
-        remote: session.remote.map(|addr| SocketAddr::new(addr.ip().to_canonical(), addr.port())),
+        remote: session
+            .remote
+            .map(|addr| SocketAddr::new(addr.ip().to_canonical(), addr.port())),
         carrier: match session.transport {
             Transport::Quic => Carrier::Quic,
             // Any later transport is a byte stream too.
@@ -23,7 +25,11 @@ pub(crate) fn adapt(lane: dig_session::Lane) -> (Lane, LaneSender) {
         max_requests: session.max_requests,
     };
     let (sender, receiver) = lane.split();
-    let lane = Lane { info, sender: Box::new(Sender(sender.clone())), receiver: Box::new(Receiver(receiver)) };
+    let lane = Lane {
+        info,
+        sender: Box::new(Sender(sender.clone())),
+        receiver: Box::new(Receiver(receiver)),
+    };
     (lane, sender)
 }
 
@@ -32,7 +38,10 @@ struct Sender(LaneSender);
 
 impl FrameSender for Sender {
     fn send(&self, frame: Frame) -> BoxFuture<'_, Result<(), LaneClosed>> {
-        self.0.send(frame).map(|sent| sent.map_err(|_| LaneClosed)).boxed()
+        self.0
+            .send(frame)
+            .map(|sent| sent.map_err(|_| LaneClosed))
+            .boxed()
     }
 
     fn close(&self, code: u16, text: &str) {

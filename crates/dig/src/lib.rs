@@ -33,14 +33,16 @@ pub use dig_transfer as transfer;
 pub use dig_types as types;
 
 pub use dig_client::{
-    Destination, Download, DownloadError, DownloadErrorKind, DownloadEvent, DownloadOptions, Downloaded, FileClient,
-    Listing, PathFilter, Progress, Verified, What,
+    Destination, Download, DownloadError, DownloadErrorKind, DownloadEvent, DownloadOptions,
+    Downloaded, FileClient, Listing, PathFilter, Progress, Verified, What,
 };
 pub use dig_discovery::AnnounceLevel;
 pub use dig_host::{FileHost, HostEvent, Share, ShareError, ShareOptions};
 pub use dig_identity::Algorithm;
 pub use dig_transfer::{lane::Carrier, scheduler::Strategy};
-pub use dig_types::{ContentHash, ContentKind, ContentName, HexError, NodeId, PeerAddr, Sha256Hash, Ticket};
+pub use dig_types::{
+    ContentHash, ContentKind, ContentName, HexError, NodeId, PeerAddr, Sha256Hash, Ticket,
+};
 pub use home::{Home, HomeError};
 pub use network::{NetworkError, NetworkManager};
 pub use node::{HomeIdentity, Identity, Node, NodeBuilder, SpoolError, StartError, home_identity};

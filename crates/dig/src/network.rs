@@ -75,7 +75,10 @@ impl NetworkManager {
         clock: Arc<dyn Clock>,
         server: Arc<Server>,
     ) -> Result<Self, NetworkError> {
-        let failed = |error| NetworkError::Bind { addr: format!("port {}", ports.number), error };
+        let failed = |error| NetworkError::Bind {
+            addr: format!("port {}", ports.number),
+            error,
+        };
         let (port, listens_at) = (ports.number, ports.tcp.local_addr().map_err(failed)?.ip());
         let udp = PlainUdp::from_std(ports.udp).map_err(failed)?;
         let tcp = TcpListener::from_std(ports.tcp).map_err(failed)?;
@@ -93,7 +96,9 @@ impl NetworkManager {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        inner.tasks.spawn(accept_quic(inner.clone(), sender.clone()));
+        inner
+            .tasks
+            .spawn(accept_quic(inner.clone(), sender.clone()));
         inner.tasks.spawn(accept_tcp(inner.clone(), tcp, sender));
         Ok(Self(inner))
     }
@@ -122,7 +127,9 @@ impl NetworkManager {
         } else {
             vec![self.0.listens_at]
         };
-        ips.into_iter().map(|ip| SocketAddr::new(ip, self.0.port)).collect()
+        ips.into_iter()
+            .map(|ip| SocketAddr::new(ip, self.0.port))
+            .collect()
     }
 
     /// Closes every lane and the sockets.

@@ -7,7 +7,9 @@ use crate::{
     spool::Spool,
 };
 use dig_client::{ClientConfig, FileClient, NamePins, PendingWatch};
-use dig_discovery::{Discovery as _, DiscoveryConfig, LocalConfig, LocalDiscovery, PeerDiscoveryManager};
+use dig_discovery::{
+    Discovery as _, DiscoveryConfig, LocalConfig, LocalDiscovery, PeerDiscoveryManager,
+};
 use dig_host::{FileHost, HostConfig, Share, ShareError, ShareOptions};
 use dig_identity::{
     Algorithm, CryptoIdentity, GenerateError, Signer,
@@ -64,7 +66,10 @@ pub struct HomeIdentity {
 pub fn home_identity(home: &Home, algorithm: Algorithm) -> Result<HomeIdentity, StartError> {
     let identity = IdentityFile::load_or_create(&home.identity_file(), algorithm)?;
     let algorithm = identity.public_key().algorithm();
-    Ok(HomeIdentity { node_id: identity.node_id(), algorithm })
+    Ok(HomeIdentity {
+        node_id: identity.node_id(),
+        algorithm,
+    })
 }
 
 /// A running node: it listens, shares, and gets.
@@ -123,7 +128,11 @@ impl Node {
         progress: impl Fn(u64, u64) + Send + 'static,
     ) -> Result<Share, ShareError> {
         self.mark_running();
-        self.host.add_file(path, options, move |state| progress(state.hashed, state.total)).await
+        self.host
+            .add_file(path, options, move |state| {
+                progress(state.hashed, state.total)
+            })
+            .await
     }
 
     /// Shares what a reader gives, standard input say: it is kept in a file of the home until the node stops.
@@ -136,8 +145,13 @@ impl Node {
         if options.name.is_none() {
             options.name = ContentName::new("stdin").ok();
         }
-        let share = self.share(spool.path().to_owned(), options, |_, _| {}).await?;
-        self.spools.lock().unwrap_or_else(PoisonError::into_inner).push(spool);
+        let share = self
+            .share(spool.path().to_owned(), options, |_, _| {})
+            .await?;
+        self.spools
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(spool);
         Ok(share)
     }
 
@@ -149,7 +163,10 @@ impl Node {
             size: Some(share.size),
             name: ContentName::new(&share.name).ok(),
             kind: Some(share.kind),
-            nodes: vec![TicketNode { node: self.id(), addrs }],
+            nodes: vec![TicketNode {
+                node: self.id(),
+                addrs,
+            }],
             ..Ticket::new(share.hash)
         }
     }
@@ -159,8 +176,14 @@ impl Node {
         self.host.stop().await;
         self.discovery.close().await;
         self.network.stop().await;
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.spools.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        self.spools
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 
     /// Lets others of this home find the node without any network.
@@ -169,7 +192,10 @@ impl Node {
         if mark.is_some() {
             return;
         }
-        match self.home.mark_running(Running { node: self.id(), port: self.port() }) {
+        match self.home.mark_running(Running {
+            node: self.id(),
+            port: self.port(),
+        }) {
             Ok(running) => *mark = Some(running),
             Err(error) => tracing::warn!(%error, "others of this home will not find this node"),
         }
@@ -198,7 +224,10 @@ impl NamePins for HomePins {
     }
 
     fn pin(&self, name: &ContentName, owner: NodeId) {
-        let pin = Pin { node: owner, since: SystemClock.now().as_millis() };
+        let pin = Pin {
+            node: owner,
+            since: SystemClock.now().as_millis(),
+        };
         if let Err(error) = Pins::add(&self.0, name, pin) {
             tracing::warn!(%error, "the owner of the name was not remembered");
         }

@@ -34,8 +34,15 @@ impl Ports {
 
     /// Binds every address of the machine, IPv6 and IPv4 where both are there; the preferred number if it is free.
     pub(crate) fn bind_any(preferred: u16) -> io::Result<Self> {
-        let anywhere = [IpAddr::from(Ipv6Addr::UNSPECIFIED), Ipv4Addr::UNSPECIFIED.into()];
-        let numbers = if preferred == 0 { vec![0] } else { vec![preferred, 0] };
+        let anywhere = [
+            IpAddr::from(Ipv6Addr::UNSPECIFIED),
+            Ipv4Addr::UNSPECIFIED.into(),
+        ];
+        let numbers = if preferred == 0 {
+            vec![0]
+        } else {
+            vec![preferred, 0]
+        };
         let mut last = None;
         for number in numbers {
             for ip in anywhere {
@@ -59,7 +66,11 @@ impl Ports {
         let number = tcp.local_addr()?.port();
         let udp = socket(addr, Type::DGRAM, Protocol::UDP)?;
         udp.bind(&SockAddr::from(SocketAddr::new(addr.ip(), number)))?;
-        Ok(Self { udp: udp.into(), tcp, number })
+        Ok(Self {
+            udp: udp.into(),
+            tcp,
+            number,
+        })
     }
 }
 

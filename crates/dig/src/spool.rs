@@ -17,11 +17,21 @@ pub(crate) struct Spool(PathBuf);
 
 impl Spool {
     /// Reads all of `input` into a file of the home.
-    pub(crate) async fn fill(home: &Home, mut input: impl AsyncRead + Unpin) -> Result<Self, HomeError> {
+    pub(crate) async fn fill(
+        home: &Home,
+        mut input: impl AsyncRead + Unpin,
+    ) -> Result<Self, HomeError> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
         let path = home.spool_dir().join(name);
-        let failed = |error| HomeError { path: path.clone(), error };
+        let failed = |error| HomeError {
+            path: path.clone(),
+            error,
+        };
         home.create()?;
         fs::create_dir_all(home.spool_dir()).map_err(failed)?;
         let mut file = create(&path).map_err(failed)?;
@@ -32,7 +42,8 @@ impl Spool {
             if count == 0 {
                 return Ok(spool);
             }
-            tokio::task::block_in_place(|| io::Write::write_all(&mut file, &piece[..count])).map_err(failed)?;
+            tokio::task::block_in_place(|| io::Write::write_all(&mut file, &piece[..count]))
+                .map_err(failed)?;
         }
     }
 

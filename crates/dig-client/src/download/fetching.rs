@@ -48,7 +48,12 @@ pub(crate) struct Fetching {
 }
 
 impl Fetching {
-    pub(crate) fn new(client: Arc<Inner>, wanted: Wanted, options: DownloadOptions, tell: Teller) -> Self {
+    pub(crate) fn new(
+        client: Arc<Inner>,
+        wanted: Wanted,
+        options: DownloadOptions,
+        tell: Teller,
+    ) -> Self {
         let sources = Sources::new(client.connector.clone(), options.trusted.clone());
         let now = Instant::now();
         Self {
@@ -70,7 +75,10 @@ impl Fetching {
     }
 
     /// Fetches into the destination that the options name, unless it is there already.
-    pub(crate) async fn run(mut self, cancel: &CancellationToken) -> Result<Downloaded, DownloadError> {
+    pub(crate) async fn run(
+        mut self,
+        cancel: &CancellationToken,
+    ) -> Result<Downloaded, DownloadError> {
         if let Some(downloaded) = self.find_complete().await? {
             return Ok(downloaded);
         }
@@ -94,16 +102,19 @@ impl Fetching {
     /// What is at the destination, if it is what is wanted. A content of unknown name cannot be looked for, and one
     /// whose SHA-256 is asked for must be read anyway.
     async fn find_complete(&mut self) -> Result<Option<Downloaded>, DownloadError> {
-        let named = !self.wanted.name.is_empty() || matches!(self.options.destination, Destination::Path(_));
+        let named = !self.wanted.name.is_empty()
+            || matches!(self.options.destination, Destination::Path(_));
         if !named || self.wanted.sha256.is_some() {
             return Ok(None);
         }
         let (options, wanted) = (self.options.clone(), self.wanted.clone());
         let cache = self.client.config.cache.clone();
-        let look =
-            move || destination::find_complete(&options, wanted.hash, &wanted.name, cache.as_deref());
+        let look = move || {
+            destination::find_complete(&options, wanted.hash, &wanted.name, cache.as_deref())
+        };
         let found = tokio::task::spawn_blocking(look).await.unwrap_or(Ok(None));
-        let found = found.map_err(|error| DownloadError::Fetch(FetchError::Sink(Arc::new(error))))?;
+        let found =
+            found.map_err(|error| DownloadError::Fetch(FetchError::Sink(Arc::new(error))))?;
         Ok(found.map(|(path, bytes)| Downloaded {
             hash: self.wanted.hash,
             path: Some(path),
@@ -115,7 +126,10 @@ impl Fetching {
     }
 
     /// Finds out what the content is, and for a folder what it holds, without getting it.
-    pub(crate) async fn describe(self, cancel: &CancellationToken) -> Result<FetchDone, DownloadError> {
+    pub(crate) async fn describe(
+        self,
+        cancel: &CancellationToken,
+    ) -> Result<FetchDone, DownloadError> {
         let mut config = self.config();
         config.describe_only = true;
         let make_sink = self.make_sink();
@@ -135,11 +149,19 @@ impl Fetching {
     }
 
     fn make_sink(&self) -> MakeSink {
-        let (options, hash, name) = (self.options.clone(), self.wanted.hash, self.wanted.name.clone());
+        let (options, hash, name) = (
+            self.options.clone(),
+            self.wanted.hash,
+            self.wanted.name.clone(),
+        );
         let cache = self.client.config.cache.clone();
         Box::new(move |opened: &Opened| {
             let hint = opened.name.as_ref().map(|name| name.as_str().to_owned());
-            let name = if name.is_empty() { hint.unwrap_or_default() } else { name };
+            let name = if name.is_empty() {
+                hint.unwrap_or_default()
+            } else {
+                name
+            };
             Ok(destination::sink(&options, hash, &name, cache.as_deref()))
         })
     }
@@ -192,17 +214,28 @@ impl Fetching {
         while let Some(peer) = explicit.next().await {
             self.sources.add(peer);
         }
-        self.sources.search(self.client.discovery.find(Lookup::Content(self.wanted.hash)));
+        self.sources.search(
+            self.client
+                .discovery
+                .find(Lookup::Content(self.wanted.hash)),
+        );
     }
 
     fn on_news(&mut self, news: SourceNews, fetch: &Fetch) {
         match news {
             SourceNews::Found => {}
             SourceNews::Dial(Dial::Attempt { node, addr, method }) => {
-                self.tell.tell(DownloadEvent::Attempt { node, addr, method });
+                self.tell
+                    .tell(DownloadEvent::Attempt { node, addr, method });
             }
-            SourceNews::Dial(Dial::Failed(failure)) => self.tell.tell(DownloadEvent::DialFailed(failure)),
-            SourceNews::Dial(Dial::Up { link, method, elapsed }) => self.link_up(link, method, elapsed, fetch),
+            SourceNews::Dial(Dial::Failed(failure)) => {
+                self.tell.tell(DownloadEvent::DialFailed(failure))
+            }
+            SourceNews::Dial(Dial::Up {
+                link,
+                method,
+                elapsed,
+            }) => self.link_up(link, method, elapsed, fetch),
             SourceNews::Exhausted => self.exhausted = true,
         }
     }
@@ -226,20 +259,45 @@ impl Fetching {
     fn on_event(&mut self, event: FetchEvent) {
         match event {
             FetchEvent::Opened(opened) => {
-                let own = opened.name.map(|name| name.as_str().to_owned()).unwrap_or_default();
-                let name = if self.wanted.name.is_empty() { own } else { self.wanted.name.clone() };
+                let own = opened
+                    .name
+                    .map(|name| name.as_str().to_owned())
+                    .unwrap_or_default();
+                let name = if self.wanted.name.is_empty() {
+                    own
+                } else {
+                    self.wanted.name.clone()
+                };
                 let (kind, size, files) = (opened.kind, opened.size, opened.files);
-                self.tell.tell(DownloadEvent::Opened { kind, name, size, files });
+                self.tell.tell(DownloadEvent::Opened {
+                    kind,
+                    name,
+                    size,
+                    files,
+                });
                 self.last_progress = Instant::now();
             }
             FetchEvent::Resumed { bytes } => self.tell.tell(DownloadEvent::Resumed { bytes }),
-            FetchEvent::Progress(fetch::Progress { bytes, total, rate, peers, .. }) => {
+            FetchEvent::Progress(fetch::Progress {
+                bytes,
+                total,
+                rate,
+                peers,
+                ..
+            }) => {
                 if bytes > self.bytes {
                     (self.bytes, self.last_progress, self.moved) = (bytes, Instant::now(), true);
                 }
-                self.tell.tell(DownloadEvent::Progress(Progress { bytes, total, rate, peers }));
+                self.tell.tell(DownloadEvent::Progress(Progress {
+                    bytes,
+                    total,
+                    rate,
+                    peers,
+                }));
             }
-            FetchEvent::Banned { node, reason } => self.tell.tell(DownloadEvent::Banned { node, reason }),
+            FetchEvent::Banned { node, reason } => {
+                self.tell.tell(DownloadEvent::Banned { node, reason })
+            }
             FetchEvent::LinkLost { node, reason } => self.sources.note(DialFailure {
                 node: Some(node),
                 addr: None,
@@ -279,7 +337,8 @@ impl Fetching {
         } else {
             let nothing_left = self.exhausted || self.sources.is_hopeless();
             let searched = self.started.elapsed() >= SEARCH.min(self.options.timeout);
-            self.sources.is_idle() && (nothing_left || searched) || self.started.elapsed() >= self.options.timeout
+            self.sources.is_idle() && (nothing_left || searched)
+                || self.started.elapsed() >= self.options.timeout
         };
         if patience {
             self.gave_up = true;
@@ -292,14 +351,22 @@ impl Fetching {
         let failures = self.sources.failures();
         match error {
             FetchError::Cancelled => DownloadError::Cancelled,
-            FetchError::NotFound | FetchError::NoPeers { .. } | FetchError::Stalled(_) if !self.ever_linked => {
+            FetchError::NotFound | FetchError::NoPeers { .. } | FetchError::Stalled(_)
+                if !self.ever_linked =>
+            {
                 if failures.is_empty() {
-                    DownloadError::NotFound { what: self.wanted.title() }
+                    DownloadError::NotFound {
+                        what: self.wanted.title(),
+                    }
                 } else {
-                    DownloadError::NoConnection { failures: failures.to_vec() }
+                    DownloadError::NoConnection {
+                        failures: failures.to_vec(),
+                    }
                 }
             }
-            FetchError::NotFound => DownloadError::NotFound { what: self.wanted.title() },
+            FetchError::NotFound => DownloadError::NotFound {
+                what: self.wanted.title(),
+            },
             FetchError::Changed => DownloadError::Changed,
             FetchError::Stalled(_) => DownloadError::Stalled {
                 seconds: self.options.timeout.as_secs(),
@@ -310,7 +377,10 @@ impl Fetching {
     }
 
     /// Lets others have what is already here.
-    async fn serve(&mut self, store: Option<Arc<dyn ContentStore>>) -> Option<Arc<dyn ContentStore>> {
+    async fn serve(
+        &mut self,
+        store: Option<Arc<dyn ContentStore>>,
+    ) -> Option<Arc<dyn ContentStore>> {
         let store = store?;
         if self.client.server.serves(&self.wanted.hash) {
             // This very node shares it already.
@@ -330,13 +400,20 @@ impl Fetching {
     async fn stop_serving(&mut self, store: &dyn ContentStore) {
         let hash = store.header().hash();
         self.client.server.remove(&hash);
-        let _ = self.client.discovery.withdraw(Lookup::Content(hash).key()).await;
+        let _ = self
+            .client
+            .discovery
+            .withdraw(Lookup::Content(hash).key())
+            .await;
     }
 }
 
 impl Wanted {
     fn title(&self) -> String {
-        if self.name.is_empty() { self.hash.to_string() } else { self.name.clone() }
+        if self.name.is_empty() {
+            self.hash.to_string()
+        } else {
+            self.name.clone()
+        }
     }
 }
-

@@ -29,7 +29,10 @@ impl Wanted {
     fn of(candidate: Candidate, sha256: Option<Sha256Hash>) -> Self {
         Self {
             hash: candidate.claim.hash,
-            name: candidate.name.map(|name| name.as_str().to_owned()).unwrap_or_default(),
+            name: candidate
+                .name
+                .map(|name| name.as_str().to_owned())
+                .unwrap_or_default(),
             peers: candidate.peers,
             sha256,
         }
@@ -47,9 +50,14 @@ pub(super) async fn run(
         wanted = wanted(&client, &what, &options, &tell) => wanted?,
         () = cancel.cancelled() => return Err(DownloadError::Cancelled),
     };
-    let mut last = DownloadError::NotFound { what: what.to_string() };
+    let mut last = DownloadError::NotFound {
+        what: what.to_string(),
+    };
     for wanted in wanted {
-        match Fetching::new(client.clone(), wanted, options.clone(), tell.clone()).run(&cancel).await {
+        match Fetching::new(client.clone(), wanted, options.clone(), tell.clone())
+            .run(&cancel)
+            .await
+        {
             // Whoever claimed this content for the SHA-256 was wrong; another claim may be right.
             Err(error @ DownloadError::Fetch(FetchError::WrongSha256 { .. })) => last = error,
             outcome => return outcome,
@@ -66,23 +74,41 @@ pub(crate) async fn wanted(
     tell: &Teller,
 ) -> Result<Vec<Wanted>, DownloadError> {
     let sha256 = options.sha256;
-    let known = |hash, name: String, peers| vec![Wanted { hash, name, peers, sha256 }];
+    let known = |hash, name: String, peers| {
+        vec![Wanted {
+            hash,
+            name,
+            peers,
+            sha256,
+        }]
+    };
     match what {
         What::Ticket(ticket) => {
             let (peers, refused) = Inner::of_ticket(what);
             if !refused.is_empty() {
                 tracing::info!(?refused, "the ticket names addresses that are not dialled");
             }
-            let name = ticket.name.as_ref().map(ToString::to_string).unwrap_or_default();
+            let name = ticket
+                .name
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default();
             Ok(known(ticket.hash, name, peers))
         }
         What::Hash(hash) => Ok(known(*hash, String::new(), Vec::new())),
         What::Name(name) | What::NameAt(name, _) => {
             tell.tell(DownloadEvent::Searching);
-            let owner = if let What::NameAt(_, owner) = what { Some(*owner) } else { None };
+            let owner = if let What::NameAt(_, owner) = what {
+                Some(*owner)
+            } else {
+                None
+            };
             let resolution = Resolution::new(client, options, Lookup::Name(name.clone()));
             let candidate = resolution.name(name, owner).await?;
-            tell.tell(DownloadEvent::Resolved { hash: candidate.claim.hash, node: candidate.claim.node });
+            tell.tell(DownloadEvent::Resolved {
+                hash: candidate.claim.hash,
+                node: candidate.claim.node,
+            });
             Ok(vec![Wanted::of(candidate, sha256)])
         }
         What::Sha256(whole) => {
@@ -90,10 +116,16 @@ pub(crate) async fn wanted(
             let resolution = Resolution::new(client, options, Lookup::Sha256(*whole));
             let candidates = resolution.sha256(*whole, |event| tell.tell(event)).await?;
             if let Some(first) = candidates.first() {
-                tell.tell(DownloadEvent::Resolved { hash: first.claim.hash, node: first.claim.node });
+                tell.tell(DownloadEvent::Resolved {
+                    hash: first.claim.hash,
+                    node: first.claim.node,
+                });
             }
             // A demand of the user's own must hold as well; both can only hold if they are equal.
-            Ok(candidates.into_iter().map(|candidate| Wanted::of(candidate, Some(sha256.unwrap_or(*whole)))).collect())
+            Ok(candidates
+                .into_iter()
+                .map(|candidate| Wanted::of(candidate, Some(sha256.unwrap_or(*whole))))
+                .collect())
         }
     }
 }

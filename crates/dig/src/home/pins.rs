@@ -38,7 +38,11 @@ impl Pins {
             return Ok(());
         }
         if pins.0.len() >= MAX_PINS {
-            let oldest = pins.0.iter().min_by_key(|(_, pin)| pin.since).map(|(name, _)| name.clone());
+            let oldest = pins
+                .0
+                .iter()
+                .min_by_key(|(_, pin)| pin.since)
+                .map(|(name, _)| name.clone());
             oldest.and_then(|name| pins.0.remove(&name));
         }
         pins.0.insert(name.as_str().to_owned(), pin);
@@ -56,9 +60,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::new(dir.path());
         let name = ContentName::new("movie").unwrap();
-        let first = Pin { node: NodeId::from_bytes([1; 32]), since: 5 };
+        let first = Pin {
+            node: NodeId::from_bytes([1; 32]),
+            since: 5,
+        };
         Pins::add(&home, &name, first).unwrap();
-        Pins::add(&home, &name, Pin { node: NodeId::from_bytes([2; 32]), since: 6 }).unwrap();
+        Pins::add(
+            &home,
+            &name,
+            Pin {
+                node: NodeId::from_bytes([2; 32]),
+                since: 6,
+            },
+        )
+        .unwrap();
         assert_eq!(Pins::load(&home).of(&name), Some(first));
     }
 }

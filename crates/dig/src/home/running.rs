@@ -32,18 +32,31 @@ impl Home {
     pub(crate) fn mark_running(&self, running: Running) -> Result<RunningMark, HomeError> {
         let dir = self.running_dir();
         let stem = format!("{}-{}", std::process::id(), running.port);
-        let (mark, lock) = (dir.join(format!("{stem}.json")), dir.join(format!("{stem}.lock")));
-        let failed = |error| HomeError { path: lock.clone(), error };
+        let (mark, lock) = (
+            dir.join(format!("{stem}.json")),
+            dir.join(format!("{stem}.lock")),
+        );
+        let failed = |error| HomeError {
+            path: lock.clone(),
+            error,
+        };
         create_private_dir(&dir).map_err(failed)?;
         let locked = fs::File::create(&lock).map_err(failed)?;
-        flock(&locked, FlockOperation::NonBlockingLockExclusive).map_err(|error| failed(error.into()))?;
+        flock(&locked, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|error| failed(error.into()))?;
         write_json(&mark, &running)?;
-        Ok(RunningMark { mark, lock, _locked: locked })
+        Ok(RunningMark {
+            mark,
+            lock,
+            _locked: locked,
+        })
     }
 
     /// The nodes that run on this home now. Marks of processes that died are cleared away.
     pub(crate) fn running(&self) -> Vec<Running> {
-        let Ok(dir) = fs::read_dir(self.running_dir()) else { return Vec::new() };
+        let Ok(dir) = fs::read_dir(self.running_dir()) else {
+            return Vec::new();
+        };
         let marks = dir.flatten().map(|entry| entry.path());
         let marks = marks.filter(|path| path.extension().is_some_and(|ending| ending == "json"));
         marks.filter_map(|mark| alive(&mark)).collect()
@@ -77,13 +90,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::new(dir.path());
         assert!(home.running().is_empty());
-        let running = Running { node: NodeId::from_bytes([1; 32]), port: 4433 };
+        let running = Running {
+            node: NodeId::from_bytes([1; 32]),
+            port: 4433,
+        };
         let mark = home.mark_running(running).unwrap();
         assert_eq!(home.running(), [running]);
         let left_behind = home.running_dir().join("1-1.json");
         write_json(&left_behind, &running).unwrap();
         fs::write(left_behind.with_extension("lock"), b"").unwrap();
-        assert_eq!(home.running(), [running], "a mark without its lock is a dead process's");
+        assert_eq!(
+            home.running(),
+            [running],
+            "a mark without its lock is a dead process's"
+        );
         assert!(!left_behind.exists());
         drop(mark);
         assert!(home.running().is_empty());

@@ -25,8 +25,16 @@ impl Connector for NetworkManager {
         let inner = self.0.clone();
         if let Some(link) = inner.links.existing(peer.node, &peer.addrs) {
             let networks = Networks::current().unwrap_or_default();
-            let method = link.info().remote.map_or(Method::Direct, |addr| method(&networks, &addr));
-            return stream::iter([Dial::Up { link, method, elapsed: Duration::ZERO }]).boxed();
+            let method = link
+                .info()
+                .remote
+                .map_or(Method::Direct, |addr| method(&networks, &addr));
+            return stream::iter([Dial::Up {
+                link,
+                method,
+                elapsed: Duration::ZERO,
+            }])
+            .boxed();
         }
         stream::unfold(Dialling::new(inner, peer), |mut dialling| async {
             Some((dialling.next().await?, dialling))
@@ -65,11 +73,23 @@ impl Dialling {
         let running = FuturesUnordered::new();
         let mut ready = VecDeque::new();
         for addr in peer.addrs.into_iter().take(MAX_ADDRS) {
-            ready.push_back(Dial::Attempt { node: peer.node, addr, method: method(&networks, &addr) });
+            ready.push_back(Dial::Attempt {
+                node: peer.node,
+                addr,
+                method: method(&networks, &addr),
+            });
             running.push(quic(inner.clone(), addr, peer.node));
             running.push(tls(inner.clone(), addr, peer.node));
         }
-        Self { inner, node: peer.node, networks, started: Instant::now(), ready, running, chosen: None }
+        Self {
+            inner,
+            node: peer.node,
+            networks,
+            started: Instant::now(),
+            ready,
+            running,
+            chosen: None,
+        }
     }
 
     async fn next(&mut self) -> Option<Dial> {
@@ -80,7 +100,9 @@ impl Dialling {
             let outcome = match self.chosen {
                 None => self.running.next().await?,
                 Some((_, since)) => {
-                    tokio::time::timeout_at(since + SECOND_LANE, self.running.next()).await.ok()??
+                    tokio::time::timeout_at(since + SECOND_LANE, self.running.next())
+                        .await
+                        .ok()??
                 }
             };
             if let Some(dial) = self.judge(outcome) {
@@ -97,13 +119,22 @@ impl Dialling {
                 self.chosen.get_or_insert((addr, Instant::now()));
                 let link = self.inner.links.dialled(lane, &self.inner.server)?;
                 let method = method(&self.networks, &addr);
-                Some(Dial::Up { link, method, elapsed: self.started.elapsed() })
+                Some(Dial::Up {
+                    link,
+                    method,
+                    elapsed: self.started.elapsed(),
+                })
             }
             // A firewall that lets only one of both transports in is no failure.
             (Err(_), Some(_)) => None,
             (Err(failed), None) => {
                 let (class, reason) = failed.explain();
-                Some(Dial::Failed(DialFailure { node: self.node, addr: Some(addr), class, reason }))
+                Some(Dial::Failed(DialFailure {
+                    node: self.node,
+                    addr: Some(addr),
+                    class,
+                    reason,
+                }))
             }
         }
     }
@@ -143,7 +174,11 @@ fn class(error: &HandshakeError) -> DialFailureClass {
 
 fn quic(inner: Arc<Inner>, addr: SocketAddr, node: Option<NodeId>) -> BoxFuture<'static, Outcome> {
     Box::pin(async move {
-        let lane = inner.endpoint.connect_quic(addr, node).await.map_err(Failed::Session);
+        let lane = inner
+            .endpoint
+            .connect_quic(addr, node)
+            .await
+            .map_err(Failed::Session);
         Outcome { addr, lane }
     })
 }
@@ -152,9 +187,11 @@ fn tls(inner: Arc<Inner>, addr: SocketAddr, node: Option<NodeId>) -> BoxFuture<'
     Box::pin(async move {
         let dialled = tokio::time::timeout(TCP_TIMEOUT, inner.dialer.dial(addr)).await;
         let lane = match dialled.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
-            Ok(stream) => {
-                inner.endpoint.connect_stream(stream, Some(addr), node).await.map_err(Failed::Session)
-            }
+            Ok(stream) => inner
+                .endpoint
+                .connect_stream(stream, Some(addr), node)
+                .await
+                .map_err(Failed::Session),
             Err(error) => Err(Failed::Stream(error)),
         };
         Outcome { addr, lane }
@@ -162,5 +199,9 @@ fn tls(inner: Arc<Inner>, addr: SocketAddr, node: Option<NodeId>) -> BoxFuture<'
 }
 
 fn method(networks: &Networks, addr: &SocketAddr) -> Method {
-    if is_local(networks, addr) { Method::Local } else { Method::Direct }
+    if is_local(networks, addr) {
+        Method::Local
+    } else {
+        Method::Direct
+    }
 }

@@ -27,21 +27,36 @@ impl Links {
     /// A link to this node or, if it is not known who it is, to one of these addresses, that is up.
     pub(super) fn existing(&self, node: Option<NodeId>, addrs: &[SocketAddr]) -> Option<Arc<Link>> {
         let pool = self.pool();
-        let up = |kept: &Kept| kept.as_ref().and_then(Weak::upgrade).filter(|link| !link.is_closed());
+        let up = |kept: &Kept| {
+            kept.as_ref()
+                .and_then(Weak::upgrade)
+                .filter(|link| !link.is_closed())
+        };
         match node {
             Some(node) => pool.of_node(node).find_map(|(_, _, kept)| up(kept)),
             None => {
                 let mut links = pool.iter().filter_map(|(_, _, kept)| up(kept));
-                links.find(|link| link.info().remote.is_some_and(|remote| addrs.contains(&remote)))
+                links.find(|link| {
+                    link.info()
+                        .remote
+                        .is_some_and(|remote| addrs.contains(&remote))
+                })
             }
         }
     }
 
     /// Takes a lane that this node dialled into use; `None` if there are as many as allowed.
-    pub(super) fn dialled(&self, lane: dig_session::Lane, server: &Arc<Server>) -> Option<Arc<Link>> {
+    pub(super) fn dialled(
+        &self,
+        lane: dig_session::Lane,
+        server: &Arc<Server>,
+    ) -> Option<Arc<Link>> {
         let (peer, (lane, sender)) = (peer_of(&lane), lane::adapt(lane));
         let link = Link::start(lane, server.clone());
-        match self.pool().insert(peer, Direction::Outgoing, Some(Arc::downgrade(&link))) {
+        match self
+            .pool()
+            .insert(peer, Direction::Outgoing, Some(Arc::downgrade(&link)))
+        {
             Ok(key) => {
                 self.forget_when_closed(key, sender);
                 Some(link)
@@ -78,5 +93,8 @@ impl Links {
 }
 
 fn peer_of(lane: &dig_session::Lane) -> PeerId {
-    PeerId { node: lane.info().node, instance: lane.info().instance }
+    PeerId {
+        node: lane.info().node,
+        instance: lane.info().instance,
+    }
 }

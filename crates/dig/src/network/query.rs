@@ -17,10 +17,18 @@ use std::{net::SocketAddr, sync::Arc};
 pub(crate) struct LaneQuery(pub(crate) NetworkManager);
 
 impl NodeQuery for LaneQuery {
-    fn resolve(&self, addrs: Vec<SocketAddr>, lookup: Lookup) -> BoxFuture<'static, Result<Answer, QueryError>> {
+    fn resolve(
+        &self,
+        addrs: Vec<SocketAddr>,
+        lookup: Lookup,
+    ) -> BoxFuture<'static, Result<Answer, QueryError>> {
         let network = self.0.clone();
         async move {
-            let peer = PeerRecord { node: None, addrs, source: PeerSource::Local };
+            let peer = PeerRecord {
+                node: None,
+                addrs,
+                source: PeerSource::Local,
+            };
             let mut dials = network.connect(peer);
             let mut error = QueryError::Unreachable;
             while let Some(dial) = dials.next().await {
@@ -52,11 +60,16 @@ async fn ask(link: &Arc<Link>, lookup: Lookup) -> Result<Answer, QueryError> {
                 size: claim.size,
                 name: claim.name,
             });
-            Ok(Answer::Found { node: link.info().node, claims: claims.collect() })
+            Ok(Answer::Found {
+                node: link.info().node,
+                claims: claims.collect(),
+            })
         }
         Ok(Resolved::Pending { estimate }) => Ok(Answer::Pending { eta: estimate }),
         Ok(_) => Err(QueryError::Protocol),
-        Err(RequestError::Refused(refused)) if refused.code == RefusalCode::NotFound => Ok(Answer::NotFound),
+        Err(RequestError::Refused(refused)) if refused.code == RefusalCode::NotFound => {
+            Ok(Answer::NotFound)
+        }
         Err(RequestError::Refused(_) | RequestError::TooMany) => Err(QueryError::Refused),
         Err(RequestError::Timeout) => Err(QueryError::TimedOut),
         Err(_) => Err(QueryError::Unreachable),

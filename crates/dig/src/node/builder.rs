@@ -1,10 +1,11 @@
 //! How a node is made.
 
 use super::{
-    AuthPolicy, Arc, BTreeSet, ClientConfig, Clock, CryptoIdentity, DiscoveryConfig, FileClient, FileHost, Home,
-    HomePins, HostConfig, IdentityFile, Ipv4Addr, LaneQuery, LocalConfig, LocalDiscovery, Mutex, NetworkError,
-    NetworkManager, Node, NodeId, PeerDiscoveryManager, PeerRecord, PeerSource, PendingWatch, Ports, Server,
-    ServerConfig, SessionConfig, Signer, SocketAddr, StartError, SystemClock, Trusted,
+    Arc, AuthPolicy, BTreeSet, ClientConfig, Clock, CryptoIdentity, DiscoveryConfig, FileClient,
+    FileHost, Home, HomePins, HostConfig, IdentityFile, Ipv4Addr, LaneQuery, LocalConfig,
+    LocalDiscovery, Mutex, NetworkError, NetworkManager, Node, NodeId, PeerDiscoveryManager,
+    PeerRecord, PeerSource, PendingWatch, Ports, Server, ServerConfig, SessionConfig, Signer,
+    SocketAddr, StartError, SystemClock, Trusted,
 };
 use dig_identity::Algorithm;
 
@@ -53,7 +54,10 @@ impl NodeBuilder {
     /// Where identity, cache and settings live. Default: [`Home::of_user`].
     #[must_use]
     pub fn home(self, home: Home) -> Self {
-        Self { home: Some(home), ..self }
+        Self {
+            home: Some(home),
+            ..self
+        }
     }
 
     /// Who the node is. Default: the home's own identity.
@@ -71,7 +75,10 @@ impl NodeBuilder {
     /// Whether to announce and search on the local network. Default: yes.
     #[must_use]
     pub fn local_discovery(self, enabled: bool) -> Self {
-        Self { local_discovery: enabled, ..self }
+        Self {
+            local_discovery: enabled,
+            ..self
+        }
     }
 
     /// Bytes a second that are sent at most. Default: no limit. (Downloads have a limit of their own in their options.)
@@ -83,7 +90,10 @@ impl NodeBuilder {
     /// Whether peers must prove their identity by challenge–response, besides their certificate (whitepaper 11.2). Default: no.
     #[must_use]
     pub fn require_authentication(self, required: bool) -> Self {
-        Self { require_authentication: required, ..self }
+        Self {
+            require_authentication: required,
+            ..self
+        }
     }
 
     /// If not empty: deal with no other nodes than these. Demands challenge–response. Default: everybody.
@@ -100,7 +110,11 @@ impl NodeBuilder {
 
     /// Starts the node.
     pub async fn start(self) -> Result<Node, StartError> {
-        let home = self.home.clone().or_else(Home::of_user).ok_or(StartError::NoHome)?;
+        let home = self
+            .home
+            .clone()
+            .or_else(Home::of_user)
+            .ok_or(StartError::NoHome)?;
         let keeps_port = matches!(self.identity, Identity::Home) && self.listen.is_none();
         let signer = self.signer(&home).await?;
         let ports = self.ports(&home, keeps_port)?;
@@ -110,11 +124,20 @@ impl NodeBuilder {
         let mut serving = ServerConfig::default();
         serving.upload_limit = self.limit;
         let server = Server::new(serving);
-        let session = SessionConfig { serves: true, auth: self.policy(), ..SessionConfig::default() };
-        let network = NetworkManager::start(ports, session, signer, self.clock.clone(), server.clone())?;
+        let session = SessionConfig {
+            serves: true,
+            auth: self.policy(),
+            ..SessionConfig::default()
+        };
+        let network =
+            NetworkManager::start(ports, session, signer, self.clock.clone(), server.clone())?;
         let query = Arc::new(PendingWatch::new(Arc::new(LaneQuery(network.clone()))));
         let discovery = Arc::new(self.discovery(&network, query.clone()));
-        let host = HostConfig { port: network.port(), cache: Some(home.cache_dir()), ..HostConfig::default() };
+        let host = HostConfig {
+            port: network.port(),
+            cache: Some(home.cache_dir()),
+            ..HostConfig::default()
+        };
         let host = FileHost::new(host, server.clone(), discovery.clone());
         host.listen(Arc::new(network.clone()));
         let client = ClientConfig {
@@ -123,10 +146,24 @@ impl NodeBuilder {
             neighbours: neighbours(&home),
         };
         let pins = Arc::new(HomePins(home.clone()));
-        let client =
-            FileClient::new(client, Arc::new(network.clone()), discovery.clone(), query, server, pins);
+        let client = FileClient::new(
+            client,
+            Arc::new(network.clone()),
+            discovery.clone(),
+            query,
+            server,
+            pins,
+        );
         let (running, spools) = (Mutex::default(), Mutex::default());
-        Ok(Node { home, network, discovery, host, client, running, spools })
+        Ok(Node {
+            home,
+            network,
+            discovery,
+            host,
+            client,
+            running,
+            spools,
+        })
     }
 
     async fn signer(&self, home: &Home) -> Result<Arc<dyn Signer>, StartError> {
@@ -144,9 +181,10 @@ impl NodeBuilder {
 
     fn ports(&self, home: &Home, keeps_port: bool) -> Result<Ports, NetworkError> {
         match self.listen {
-            Some(addr) => {
-                Ports::bind(addr).map_err(|error| NetworkError::Bind { addr: addr.to_string(), error })
-            }
+            Some(addr) => Ports::bind(addr).map_err(|error| NetworkError::Bind {
+                addr: addr.to_string(),
+                error,
+            }),
             None => {
                 let preferred = if keeps_port { home.last_port() } else { 0 };
                 let any = "any port".to_owned();
@@ -160,7 +198,11 @@ impl NodeBuilder {
         wanted.then(|| Arc::new(Trusted(self.trusted.clone())) as Arc<dyn AuthPolicy>)
     }
 
-    fn discovery(&self, network: &NetworkManager, query: Arc<PendingWatch>) -> PeerDiscoveryManager {
+    fn discovery(
+        &self,
+        network: &NetworkManager,
+        query: Arc<PendingWatch>,
+    ) -> PeerDiscoveryManager {
         let mut discovery = PeerDiscoveryManager::new(DiscoveryConfig::default());
         if self.local_discovery {
             let local = LocalDiscovery::new(LocalConfig::new(network.instance()), query);
