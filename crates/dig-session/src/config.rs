@@ -58,7 +58,7 @@ pub struct SessionConfig {
     pub max_handshakes: usize,
     /// Incoming handshakes at a time from one network (IPv4 /24, IPv6 /48). Default 64: one network cannot fill the house.
     pub max_handshakes_per_network: usize,
-    /// Incoming QUIC handshakes above which an address must prove first, by a Retry, that it receives (RFC 9000 §8.1.2). Default 32.
+    /// Incoming handshakes above which an address that dials QUIC must prove first, by a Retry, that it receives (RFC 9000 §8.1.2). Default 32.
     pub retry_above: usize,
     /// Receive window of a QUIC connection until [`LaneSender::trust`](crate::LaneSender::trust), in bytes. Default 8 MiB: what a stranger may make us hold.
     pub quic_untrusted_window: u32,

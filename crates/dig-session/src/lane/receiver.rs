@@ -108,27 +108,25 @@ impl LaneReceiver {
             return self.queue.end(CloseReason::Ended);
         };
         let partial = self.decoder.partial();
-        self.vigil
-            .reads(Instant::now(), self.decoder.complete(), partial);
+        let mut reading = Reading::begin(&mut self.vigil, self.decoder.complete(), partial);
         let read = tokio::select! {
             biased;
             read = inlet.read_buf(self.decoder.spare()) => read,
             () = self.queue.ended.cancelled() => return,
             () = &mut self.look => {
                 let now = Instant::now();
-                match self.vigil.look(now, partial) {
+                match reading.vigil.look(now, partial) {
                     Finding::Well => {}
                     Finding::Quiet => self.decoder.relax(),
                     Finding::End(reason) => self.queue.end(reason),
                 }
-                self.look.as_mut().reset(self.vigil.next(now));
-                return self.vigil.stops(now, false);
+                return self.look.as_mut().reset(reading.vigil.next(now));
             }
         };
-        self.vigil.stops(Instant::now(), matches!(read, Ok(1..)));
         match read {
             Ok(0) => self.queue.end(CloseReason::Ended),
             Ok(bytes) => {
+                reading.arrived = true;
                 let bytes = u64::try_from(bytes).unwrap_or(0);
                 self.queue.received.fetch_add(bytes, Ordering::Relaxed);
             }
@@ -159,6 +157,28 @@ impl LaneReceiver {
             // A writer that is gone has no use for it.
             let _ = writer.send(inlet);
         }
+    }
+}
+
+/// A time in which this side reads. It ends when dropped, also if whoever waits for a frame gives up waiting.
+struct Reading<'a> {
+    vigil: &'a mut Vigil,
+    arrived: bool,
+}
+
+impl<'a> Reading<'a> {
+    fn begin(vigil: &'a mut Vigil, number: u64, partial: usize) -> Self {
+        vigil.reads(Instant::now(), number, partial);
+        Self {
+            vigil,
+            arrived: false,
+        }
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.vigil.stops(Instant::now(), self.arrived);
     }
 }
 

@@ -53,11 +53,12 @@ pub struct Bye {
 }
 
 impl Bye {
-    /// A farewell. A text that is too long is cut.
+    /// A farewell. Control characters are dropped, and a text that is too long is cut.
     pub fn new(code: ByeCode, text: &str) -> Self {
+        let text: String = text.chars().filter(|c| !c.is_control()).collect();
         Self {
             code,
-            text: cut(text, MAX_TEXT).to_owned(),
+            text: cut(&text, MAX_TEXT).to_owned(),
         }
     }
 
@@ -69,12 +70,11 @@ impl Bye {
         Frame::new(super::BYE, 0, payload.freeze())
     }
 
-    /// Reads a payload; `None` if it has no code. Of the text, control characters are dropped and what is too long is cut: it
-    /// comes from a stranger and goes to a terminal.
+    /// Reads a payload; `None` if it has no code. The text is treated as in [`Bye::new`]: it comes from a stranger and
+    /// goes to a terminal.
     pub fn decode(payload: &Bytes) -> Option<Self> {
         let (code, text) = payload.split_first_chunk::<2>()?;
         let text = String::from_utf8_lossy(&text[..text.len().min(MAX_TEXT)]);
-        let text: String = text.chars().filter(|c| !c.is_control()).collect();
         Some(Self::new(ByeCode(u16::from_be_bytes(*code)), &text))
     }
 }

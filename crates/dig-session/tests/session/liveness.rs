@@ -237,3 +237,19 @@ async fn a_peer_that_never_reads_is_left() {
     assert_eq!(receiver.close_reason(), Some(CloseReason::Stalled));
     assert_eq!(start.elapsed().as_secs(), 120);
 }
+
+#[tokio::test(start_paused = true)]
+async fn death_is_noticed_by_whoever_waits_in_short_turns() {
+    let (_stranger, lane) = greeted(SessionConfig::default(), 1 << 16).await;
+    let start = Instant::now();
+    let (_sender, mut receiver) = lane.split();
+    while timeout(SECOND, receiver.recv()).await.is_err() {
+        assert!(start.elapsed() < 60 * SECOND, "still waiting");
+    }
+    assert_eq!(receiver.close_reason(), Some(CloseReason::Dead));
+    assert!(
+        (20..=22).contains(&start.elapsed().as_secs()),
+        "{:?}",
+        start.elapsed()
+    );
+}
