@@ -55,7 +55,7 @@ impl Member {
 pub(crate) struct SharedFiles {
     root: Root,
     members: Vec<Member>,
-    open: Mutex<OpenFiles>,
+    pub(super) open: Mutex<OpenFiles>,
 }
 
 impl SharedFiles {
@@ -140,7 +140,7 @@ impl Member {
 
 /// Open files; the one not used for longest makes room.
 #[derive(Debug, Default)]
-struct OpenFiles {
+pub(super) struct OpenFiles {
     handles: HashMap<usize, (Arc<File>, u64)>,
     uses: u64,
 }

@@ -3,9 +3,9 @@ use crate::index::{IndexOptions, index_path};
 use sha2::{Digest as _, Sha256};
 use std::{
     fs::{self, File, FileTimes, Permissions},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{PermissionsExt as _, symlink},
     path::Path,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -284,4 +284,49 @@ fn the_whole_pass_pauses_stops_and_notices() {
         changed,
         Err(WholeHashError::Read(ReadError::Changed))
     ));
+}
+
+/// While a file is swapped for a link to a secret over and over, nothing but its own bytes is ever read.
+#[test]
+fn a_file_swapped_for_a_link_never_leads_outside() {
+    let outside = tempfile::tempdir().unwrap();
+    let secret = outside.path().join("secret");
+    fs::write(&secret, vec![0xee; 70_000]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (path, kept) = (folder.path().join("file"), outside.path().join("kept"));
+    fs::write(&path, vec![0x11; 70_000]).unwrap();
+    settle();
+    let content = share(folder.path());
+    fs::rename(&path, &kept).unwrap();
+    let first = content.layout.file_chunks(0).start;
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let (mut read, mut refused) = (0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                symlink(&secret, &path).unwrap();
+                fs::remove_file(&path).unwrap();
+                fs::hard_link(&kept, &path).unwrap();
+                fs::remove_file(&path).unwrap();
+            }
+        });
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while (read < 500 || refused < 500) && Instant::now() < deadline {
+            // Each round opens anew.
+            *content.origin.files.open.lock().unwrap() = Default::default();
+            match content.read(Run { first, count: 2 }) {
+                Ok(bytes) => {
+                    assert!(
+                        bytes.concat().iter().all(|byte| *byte == 0x11),
+                        "foreign bytes"
+                    );
+                    read += 1;
+                }
+                Err(ReadError::Changed) => refused += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert!(read > 0 && refused > 0, "{read} read, {refused} refused");
 }
