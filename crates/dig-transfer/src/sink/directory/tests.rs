@@ -20,7 +20,8 @@ macro_rules! forms {
                 assert!(directory.stat(name("a")).unwrap().is_none());
                 let file = directory.create(name("a")).unwrap();
                 assert_eq!(directory.create(name("a")).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-                write_all_at(&file, &["one".into(), "".into(), "two".into()], 2).unwrap();
+                write_all_at(&file, &["one".into(), "".into(), "two".into(), "".into()], 2).unwrap();
+                write_all_at(&file, &["".into()], 1).unwrap();
                 let mut read = [1; 8];
                 read_exact_at(&directory.file_to_read(name("a")).unwrap(), &mut read, 0).unwrap();
                 assert_eq!(&read, b"\0\0onetwo");
