@@ -240,7 +240,9 @@ pub enum FetchError {
     #[error("what was shared has changed, and nobody else has it; ask for a new ticket")]
     Changed,
     /// Nobody is left to ask.
-    #[error("the connection was lost, and nobody else has it ({reasons}); run the command again to go on")]
+    #[error(
+        "the connection was lost, and nobody else has it ({reasons}); run the command again to go on"
+    )]
     NoPeers {
         /// What happened to the last ones.
         reasons: String,
@@ -249,7 +251,9 @@ pub enum FetchError {
     #[error("nothing came for {} s; run the command again to go on", .0.as_secs())]
     Stalled(Duration),
     /// What came was false, and nobody else has it.
-    #[error("node {node} sends false data ({reason}), and nobody else has it; get it from another node")]
+    #[error(
+        "node {node} sends false data ({reason}), and nobody else has it; get it from another node"
+    )]
     Verification {
         /// Who sent it.
         node: NodeId,
@@ -331,7 +335,13 @@ impl Fetch {
             // Nobody waiting is no error.
             let _ = outcome_to.send(Some(outcome));
         });
-        Self { commands, events, first_reader: Mutex::new(Some(first_reader)), store, outcome }
+        Self {
+            commands,
+            events,
+            first_reader: Mutex::new(Some(first_reader)),
+            store,
+            outcome,
+        }
     }
 
     /// Fetches over this link too. A link may serve several fetches; one that is known already is ignored.
@@ -341,30 +351,37 @@ impl Fetch {
 
     /// News. The first reader gets all from the start, as far as 1,024 events last; later ones what comes from now on.
     pub fn events(&self) -> BoxStream<'static, FetchEvent> {
-        let first = self.first_reader.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let first = self
+            .first_reader
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let receiver = first.unwrap_or_else(|| self.events.subscribe());
         let outcome = self.outcome.clone();
-        stream::unfold((receiver, outcome), |(mut receiver, mut outcome)| async move {
-            loop {
-                let event = tokio::select! {
-                    biased;
-                    event = receiver.recv() => event,
-                    // The handle keeps the channel open beyond the end of the fetch.
-                    _ = outcome.wait_for(Option::is_some) => match receiver.try_recv() {
-                        Ok(event) => Ok(event),
-                        Err(broadcast::error::TryRecvError::Lagged(missed)) => {
-                            Err(broadcast::error::RecvError::Lagged(missed))
-                        }
-                        Err(_) => return None,
-                    },
-                };
-                match event {
-                    Ok(event) => return Some((event, (receiver, outcome))),
-                    Err(broadcast::error::RecvError::Lagged(_)) => {}
-                    Err(broadcast::error::RecvError::Closed) => return None,
+        stream::unfold(
+            (receiver, outcome),
+            |(mut receiver, mut outcome)| async move {
+                loop {
+                    let event = tokio::select! {
+                        biased;
+                        event = receiver.recv() => event,
+                        // The handle keeps the channel open beyond the end of the fetch.
+                        _ = outcome.wait_for(Option::is_some) => match receiver.try_recv() {
+                            Ok(event) => Ok(event),
+                            Err(broadcast::error::TryRecvError::Lagged(missed)) => {
+                                Err(broadcast::error::RecvError::Lagged(missed))
+                            }
+                            Err(_) => return None,
+                        },
+                    };
+                    match event {
+                        Ok(event) => return Some((event, (receiver, outcome))),
+                        Err(broadcast::error::RecvError::Lagged(_)) => {}
+                        Err(broadcast::error::RecvError::Closed) => return None,
+                    }
                 }
-            }
-        })
+            },
+        )
         .boxed()
     }
 

@@ -28,6 +28,7 @@ use tokio::sync::{Semaphore, broadcast};
 
 mod lane;
 mod news;
+mod room;
 mod session;
 mod worker;
 
@@ -48,7 +49,8 @@ pub struct ServerConfig {
     pub upload_limit: Option<u64>,
     /// Reads from disk at a time. Default 4: enough to keep a disk and two CPUs busy.
     pub reads: usize,
-    /// Bytes read but not yet sent, all lanes together. Default 16 MiB: 16 fast lanes, or 256 slow ones.
+    /// Bytes read but not yet sent, all lanes together; beyond it each lane still gets a chunk. Default 16 MiB: 8 fast lanes with a
+    /// piece ready while one is sent.
     pub budget: usize,
     /// Unanswered requests a lane. Default 64 (`docs/protocol.md` §11).
     pub requests_per_lane: usize,

@@ -34,7 +34,11 @@ impl Driver {
     /// Does what the scheduler says.
     pub(super) fn schedule(&mut self) {
         let now = self.now();
-        while let Some(action) = self.stage.as_mut().and_then(|stage| stage.scheduler.poll(now)) {
+        while let Some(action) = self
+            .stage
+            .as_mut()
+            .and_then(|stage| stage.scheduler.poll(now))
+        {
             match action {
                 Action::Request { lane, request, run } => self.request(lane, request, run),
                 Action::Cancel { request, .. } => {
@@ -47,7 +51,9 @@ impl Driver {
                 }
                 Action::Redial { lane } => {
                     if let Some(source) = self.sources.get(LinkId(lane.0)) {
-                        self.emit(FetchEvent::Redial { node: source.node() });
+                        self.emit(FetchEvent::Redial {
+                            node: source.node(),
+                        });
                     }
                 }
                 Action::Active { lane, .. } | Action::Stalled { lane } => {
@@ -66,15 +72,28 @@ impl Driver {
         } else {
             Want::RootPath
         };
-        let message = Message::Get { hash: self.hash, run, want };
-        let ask = Ask::Chunks { count: run.count, entries: want != Want::Chunks };
+        let message = Message::Get {
+            hash: self.hash,
+            run,
+            want,
+        };
+        let ask = Ask::Chunks {
+            count: run.count,
+            entries: want != Want::Chunks,
+        };
         let asked = match self.sources.get(id) {
             Some(source) => source.link.ask(message, ask, &self.answers),
             None => return,
         };
         match asked {
             Ok(request) => {
-                let flight = Flight { run, want, scheduled: Some(scheduled), next: run.first, unproved: None };
+                let flight = Flight {
+                    run,
+                    want,
+                    scheduled: Some(scheduled),
+                    next: run.first,
+                    unproved: None,
+                };
                 self.flights.insert(id, request, flight);
             }
             Err(RequestError::Ended(_)) => {
@@ -85,21 +104,37 @@ impl Driver {
             }
             Err(_) => {
                 if let Some(stage) = &mut self.stage {
-                    stage.scheduler.refused(now, lane, scheduled, Refusal::Busy(FULL));
+                    stage
+                        .scheduler
+                        .refused(now, lane, scheduled, Refusal::Busy(FULL));
                 }
             }
         }
     }
 
     /// Entries have come.
-    pub(super) fn prove(&mut self, id: LinkId, request: u32, entries: Vec<Digest>, path: Vec<Digest>) {
-        let Some(flight) = self.flights.get_mut(id, request) else { return };
+    pub(super) fn prove(
+        &mut self,
+        id: LinkId,
+        request: u32,
+        entries: Vec<Digest>,
+        path: Vec<Digest>,
+    ) {
+        let Some(flight) = self.flights.get_mut(id, request) else {
+            return;
+        };
         let (group, want) = (flight.run.group(), flight.want);
-        let (Some(header), Some(source)) = (self.header, self.sources.get(id).filter(|source| source.is_open())) else {
+        let (Some(header), Some(source)) = (
+            self.header,
+            self.sources.get(id).filter(|source| source.is_open()),
+        ) else {
             flight.unproved = Some((entries, path));
             return;
         };
-        let header = ContentHeader { chunks: source.chunks, ..header };
+        let header = ContentHeader {
+            chunks: source.chunks,
+            ..header
+        };
         let proved = match (want, self.manifest.here()) {
             (Want::ManifestPath, Some(manifest)) => manifest.verify_group(group, &entries, &path),
             (Want::RootPath, _) => verify_group_to_root(&header, group, &entries, &path),
@@ -107,7 +142,11 @@ impl Driver {
         };
         match proved {
             Ok(()) => {
-                if self.stage.as_ref().is_none_or(|stage| !stage.has_group(group)) {
+                if self
+                    .stage
+                    .as_ref()
+                    .is_none_or(|stage| !stage.has_group(group))
+                {
                     self.entries.insert(group, entries);
                 }
             }
@@ -120,10 +159,21 @@ impl Driver {
 
     /// It is known now what the content is: looks at what came before.
     pub(super) fn prove_first(&mut self, id: LinkId) {
-        let Some((link, request)) = self.flights.first.as_ref().map(|first| (first.link, first.request)) else { return };
-        let Some(source) = self.sources.get(id).filter(|_| link == id) else { return };
+        let Some((link, request)) = self
+            .flights
+            .first
+            .as_ref()
+            .map(|first| (first.link, first.request))
+        else {
+            return;
+        };
+        let Some(source) = self.sources.get(id).filter(|_| link == id) else {
+            return;
+        };
         let shape = Shape::new(source.chunks);
-        let Some(flight) = self.flights.get_mut(link, request) else { return };
+        let Some(flight) = self.flights.get_mut(link, request) else {
+            return;
+        };
         // What lies beyond the end is not answered.
         match shape.clip(flight.run) {
             Some(run) => flight.run = run,
@@ -142,14 +192,21 @@ impl Driver {
 
     /// A chunk has come.
     pub(super) fn data(&mut self, id: LinkId, request: u32, bytes: Bytes) {
-        let Some(flight) = self.flights.get_mut(id, request) else { return };
+        let Some(flight) = self.flights.get_mut(id, request) else {
+            return;
+        };
         let (chunk, scheduled) = (flight.next, flight.scheduled);
         flight.next += 1;
         let (instant, now) = (Instant::now(), self.now());
         if let Some(source) = self.sources.get_mut(id) {
             source.last_data = Some(instant);
         }
-        if let Some(first) = self.flights.first.as_mut().filter(|first| first.request == request && first.link == id) {
+        if let Some(first) = self
+            .flights
+            .first
+            .as_mut()
+            .filter(|first| first.request == request && first.link == id)
+        {
             first.last = instant;
         }
         if let (Some(stage), Some(scheduled)) = (&mut self.stage, scheduled) {
@@ -162,8 +219,17 @@ impl Driver {
 
     /// Forgets a request whose answer is complete.
     fn settle(&mut self, id: LinkId, request: u32) {
-        let known = self.sources.get(id).is_some_and(super::sources::Source::is_open);
-        let Some(flight) = self.flights.get_mut(id, request).filter(|flight| flight.is_complete() && known) else { return };
+        let known = self
+            .sources
+            .get(id)
+            .is_some_and(super::sources::Source::is_open);
+        let Some(flight) = self
+            .flights
+            .get_mut(id, request)
+            .filter(|flight| flight.is_complete() && known)
+        else {
+            return;
+        };
         let scheduled = flight.scheduled;
         self.flights.remove(id, request);
         match scheduled {
@@ -184,7 +250,9 @@ impl Driver {
 
     /// A chunk is here, unverified.
     pub(super) fn arrived(&mut self, id: LinkId, chunk: u64, bytes: Bytes) {
-        let Some(node) = self.sources.get(id).map(super::sources::Source::node) else { return };
+        let Some(node) = self.sources.get(id).map(super::sources::Source::node) else {
+            return;
+        };
         let Some(stage) = &mut self.stage else {
             // Only the first request of all comes before a stage does, so this is a mebibyte at most.
             if self.flights.expected.contains(&chunk) {
@@ -197,14 +265,30 @@ impl Driver {
             self.flights.held.push((id, chunk, bytes));
             return;
         }
-        let entry = self.entries.get(&(chunk / GROUP_CHUNKS)).and_then(|entries| entries.get((chunk % GROUP_CHUNKS) as usize));
+        let entry = self
+            .entries
+            .get(&(chunk / GROUP_CHUNKS))
+            .and_then(|entries| entries.get((chunk % GROUP_CHUNKS) as usize));
         let (received, entry) = (bytes.len(), entry.copied());
-        let useful = stage.wanted.contains(chunk) && !stage.done.contains(chunk) && !stage.hashing.contains(&chunk);
+        let useful = stage.wanted.contains(chunk)
+            && !stage.done.contains(chunk)
+            && !stage.hashing.contains(&chunk);
         match entry {
-            _ if received != len => self.ban(node, "a chunk has another length than the content says"),
+            _ if received != len => {
+                self.ban(node, "a chunk has another length than the content says")
+            }
             Some(entry) if useful => {
                 stage.hashing.insert(chunk);
-                self.hashing.push(Instant::now(), Arrived { chunk, bytes, entry, from: id });
+                self.hashing.push(
+                    Instant::now(),
+                    Arrived {
+                        chunk,
+                        bytes,
+                        entry,
+                        from: id,
+                        node,
+                    },
+                );
             }
             _ => self.wasted += received as u64,
         }
@@ -216,12 +300,13 @@ impl Driver {
         for (chunk, bytes, from) in hashed.right {
             self.verified(chunk, bytes, Some(from));
         }
-        for (chunk, from) in hashed.wrong {
+        for (chunk, node) in hashed.wrong {
             let now = self.now();
-            self.wasted += self.stage.as_ref().map_or(0, |stage| stage.subject.chunk_len(chunk) as u64);
-            if let Some(node) = self.sources.get(from).map(super::sources::Source::node) {
-                self.ban(node, &format!("chunk {chunk} is false"));
-            }
+            self.wasted += self
+                .stage
+                .as_ref()
+                .map_or(0, |stage| stage.subject.chunk_len(chunk) as u64);
+            self.ban(node, &format!("chunk {chunk} is false"));
             if let Some(stage) = &mut self.stage
                 && stage.hashing.remove(&chunk)
             {
@@ -256,12 +341,17 @@ impl Driver {
         }
         match &mut self.phase {
             Phase::Table(chunks) => {
-                if let Some(slot) = usize::try_from(chunk).ok().and_then(|chunk| chunks.get_mut(chunk)) {
+                if let Some(slot) = usize::try_from(chunk)
+                    .ok()
+                    .and_then(|chunk| chunks.get_mut(chunk))
+                {
                     *slot = bytes;
                 }
             }
             _ => {
-                self.fetched += len;
+                if !stage.subject.is_table(chunk) {
+                    self.fetched += len;
+                }
                 self.writing.push(chunk, bytes);
             }
         }
@@ -271,9 +361,15 @@ impl Driver {
     /// A partial holder has gained something.
     pub(super) fn gains(&mut self, id: LinkId, first: u32, bitmap: &[u8]) {
         let now = self.now();
-        let Some(source) = self.sources.get_mut(id) else { return };
-        let Holds::Some(groups) = &mut source.holds else { return };
-        let news: Vec<u64> = groups_of(first, bitmap).filter(|group| groups.insert(*group)).collect();
+        let Some(source) = self.sources.get_mut(id) else {
+            return;
+        };
+        let Holds::Some(groups) = &mut source.holds else {
+            return;
+        };
+        let news: Vec<u64> = groups_of(first, bitmap)
+            .filter(|group| groups.insert(*group))
+            .collect();
         if let Some(stage) = &mut self.stage {
             stage.scheduler.peer_gains(now, source.peer, news);
         }
@@ -281,7 +377,9 @@ impl Driver {
 
     /// A request is refused, or a content withdrawn.
     pub(super) fn refused(&mut self, id: LinkId, request: u32, refused: Refused) {
-        let Some(source) = self.sources.get_mut(id) else { return };
+        let Some(source) = self.sources.get_mut(id) else {
+            return;
+        };
         if source.open == Some(request) {
             source.open = None;
             if refused.code == RefusalCode::Busy && !source.is_open() {
@@ -293,31 +391,44 @@ impl Driver {
         if let ManifestState::Asked(parts) = &self.manifest
             && (parts.from, parts.request) == (id, request)
         {
-            source.slow_manifests = source.slow_manifests.saturating_add(1);
+            source.no_manifest(Instant::now());
             self.manifest = ManifestState::Missing;
             return;
         }
-        let Some(flight) = self.flights.remove(id, request) else { return };
+        let Some(flight) = self.flights.remove(id, request) else {
+            return;
+        };
+        // The first request is sent before it is known whether there is anything to ask for; what its refusal means, that of
+        // the `OPEN` says too.
+        let Some(scheduled) = flight.scheduled else {
+            return self.want_expected();
+        };
         let refusal = match refused.code {
             RefusalCode::NotHere => Refusal::NotHere,
             RefusalCode::Busy => Refusal::Busy(refused.retry.unwrap_or(BUSY)),
             RefusalCode::Cancelled => Refusal::Cancelled,
-            _ => Refusal::Gone,
+            _ => return self.lose(id, Loss::Refused(refused)),
         };
         let now = self.now();
-        if let (Some(stage), Some(scheduled)) = (&mut self.stage, flight.scheduled) {
-            stage.scheduler.refused(now, LaneKey(id.0), scheduled, refusal);
+        if let Some(stage) = &mut self.stage {
+            stage
+                .scheduler
+                .refused(now, LaneKey(id.0), scheduled, refusal);
         }
-        self.want_expected();
     }
 
     /// The first request is over: what it did not bring is asked for like the rest.
     pub(super) fn want_expected(&mut self) {
         let now = self.now();
-        let Some(stage) = self.stage.as_mut().filter(|_| self.flights.first.is_none()) else { return };
+        let Some(stage) = self.stage.as_mut().filter(|_| self.flights.first.is_none()) else {
+            return;
+        };
         let table = matches!(stage.subject, Subject::Table(_));
         for chunk in self.flights.expected.clone() {
-            if stage.wanted.contains(chunk) && !stage.done.contains(chunk) && !stage.hashing.contains(&chunk) {
+            if stage.wanted.contains(chunk)
+                && !stage.done.contains(chunk)
+                && !stage.hashing.contains(&chunk)
+            {
                 stage.scheduler.want(now, chunk..chunk + 1);
             }
         }
@@ -328,7 +439,11 @@ impl Driver {
 
     /// Does not wait for a first request that is slow.
     pub(super) fn check_first(&mut self, now: Instant) {
-        let slow = self.flights.first.as_ref().is_some_and(|first| now - first.last > FIRST_TIMEOUT);
+        let slow = self
+            .flights
+            .first
+            .as_ref()
+            .is_some_and(|first| now - first.last > FIRST_TIMEOUT);
         if slow && self.stage.is_some() {
             // Its answer may still come, and is taken then.
             self.flights.first = None;

@@ -224,7 +224,10 @@ impl Driver {
     }
 
     fn wake(&self) -> Option<Instant> {
-        let scheduler = self.stage.as_ref().and_then(|stage| stage.scheduler.next_wake());
+        let scheduler = self
+            .stage
+            .as_ref()
+            .and_then(|stage| stage.scheduler.next_wake());
         let scheduler = scheduler.map(|now| self.start + now);
         [scheduler, self.hashing.wake()].into_iter().flatten().min()
     }
@@ -259,7 +262,11 @@ impl Driver {
     }
 
     fn answer(&mut self, answer: Answer) -> Result<(), FetchError> {
-        let Answer { link, request, reply } = answer;
+        let Answer {
+            link,
+            request,
+            reply,
+        } = answer;
         if self.sources.get(link).is_none() {
             return Ok(());
         }
@@ -267,8 +274,12 @@ impl Driver {
             Reply::Ended(end) => self.ended(link, end),
             Reply::News(Message::Have { first, bitmap }, _) => self.gains(link, first, &bitmap),
             Reply::Message(Message::Info(info)) => return self.info(link, info),
-            Reply::Message(Message::Manifest { first, nodes }) => self.manifest_part(link, request, first, &nodes),
-            Reply::Message(Message::Entries { entries, path }) => self.prove(link, request, entries, path),
+            Reply::Message(Message::Manifest { first, nodes }) => {
+                self.manifest_part(link, request, first, &nodes)
+            }
+            Reply::Message(Message::Entries { entries, path }) => {
+                self.prove(link, request, entries, path)
+            }
             Reply::Message(Message::Data(bytes)) => self.data(link, request, bytes),
             Reply::Message(Message::Refused(refused)) => self.refused(link, request, refused),
             Reply::Message(_) | Reply::News(..) => {}
@@ -285,14 +296,20 @@ impl Driver {
                 return Ok(self.described().filter(|_| self.config.describe_only));
             }
             Event::Written(Written::Opened(resumed, terms)) => self.sink_open(resumed, terms),
-            Event::Written(Written::Chunks { first, count, bytes }) => {
+            Event::Written(Written::Chunks {
+                first,
+                count,
+                bytes,
+            }) => {
                 self.writing.finished(bytes);
                 if let Some(swarm) = &self.swarm {
                     swarm.written(first..first + count);
                 }
                 self.check_complete();
             }
-            Event::Written(Written::Failed(error)) => return Err(FetchError::Sink(Arc::new(error))),
+            Event::Written(Written::Failed(error)) => {
+                return Err(FetchError::Sink(Arc::new(error)));
+            }
             Event::Written(Written::Committed(path)) => return Ok(self.done(path)),
             Event::Written(Written::Closed) => {}
             Event::Sha256(result) => self.sha256(result)?,
@@ -312,18 +329,25 @@ impl Driver {
     /// A link is of no use any more.
     pub(super) fn lose(&mut self, link: LinkId, loss: Loss) {
         let reason = loss.reason();
-        let Some(source) = self.sources.lose(link, loss) else { return };
+        let Some(source) = self.sources.lose(link, loss) else {
+            return;
+        };
         let now = self.now();
         if let Some(stage) = &mut self.stage {
             stage.scheduler.lane_down(now, source.lane());
         }
         self.forget(&source);
-        self.emit(FetchEvent::LinkLost { node: source.node(), reason });
+        self.emit(FetchEvent::LinkLost {
+            node: source.node(),
+            reason,
+        });
     }
 
     /// A node has sent something false.
     pub(super) fn ban(&mut self, node: NodeId, reason: &str) {
-        let Some(sources) = self.sources.ban(node, reason) else { return };
+        let Some(sources) = self.sources.ban(node, reason) else {
+            return;
+        };
         tracing::info!(node = %node.short(), reason, "banned");
         let now = self.now();
         if let Some(stage) = &mut self.stage {
@@ -334,7 +358,10 @@ impl Driver {
         for source in &sources {
             self.forget(source);
         }
-        self.emit(FetchEvent::Banned { node, reason: reason.to_owned() });
+        self.emit(FetchEvent::Banned {
+            node,
+            reason: reason.to_owned(),
+        });
     }
 
     /// Gives up all requests of a source that was taken out.
@@ -364,11 +391,20 @@ impl Driver {
         }
         self.progress(now);
         if self.sources.is_empty() && !std::mem::replace(&mut self.alone, true) {
-            self.emit(FetchEvent::NoPeers { reasons: self.sources.reasons() });
+            self.emit(FetchEvent::NoPeers {
+                reasons: self.sources.reasons(),
+            });
         }
         let idle = now - self.last_progress;
-        let fetching = matches!(self.phase, Phase::Describing | Phase::Table(_) | Phase::Fetching);
-        if fetching && idle > STALLED && !self.sources.is_empty() && !std::mem::replace(&mut self.stalled, true) {
+        let fetching = matches!(
+            self.phase,
+            Phase::Describing | Phase::Table(_) | Phase::Fetching
+        );
+        if fetching
+            && idle > STALLED
+            && !self.sources.is_empty()
+            && !std::mem::replace(&mut self.stalled, true)
+        {
             self.emit(FetchEvent::Stalled);
         }
         match self.config.patience {
@@ -387,7 +423,10 @@ impl Driver {
             return;
         }
         self.meter.sample(now, self.fetched);
-        let recent = self.sources.iter().filter(|(_, source)| source.last_data.is_some_and(|last| now - last < RECENT));
+        let recent = self
+            .sources
+            .iter()
+            .filter(|(_, source)| source.last_data.is_some_and(|last| now - last < RECENT));
         let mut peers: Vec<_> = recent.map(|(_, source)| source.peer).collect();
         peers.dedup();
         peers.sort_unstable();

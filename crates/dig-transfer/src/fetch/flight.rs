@@ -77,11 +77,26 @@ impl Flights {
     }
 
     pub(super) fn is_first(&self, link: LinkId, request: u32) -> bool {
-        self.first.as_ref().is_some_and(|first| first.link == link && first.request == request)
+        self.first
+            .as_ref()
+            .is_some_and(|first| first.link == link && first.request == request)
     }
 
     pub(super) fn of_link(&self, link: LinkId) -> Vec<u32> {
-        self.flights.keys().filter(|(of, _)| *of == link).map(|(_, request)| *request).collect()
+        self.flights
+            .keys()
+            .filter(|(of, _)| *of == link)
+            .map(|(_, request)| *request)
+            .collect()
+    }
+
+    /// Forgets all requests of the scheduler; returns them.
+    pub(super) fn drop_scheduled(&mut self) -> Vec<(LinkId, u32)> {
+        let all: Vec<_> = self.scheduled.drain().map(|(_, flight)| flight).collect();
+        for flight in &all {
+            self.flights.remove(flight);
+        }
+        all
     }
 
     /// Forgets all requests of a link, and what came from it too early; returns the requests.

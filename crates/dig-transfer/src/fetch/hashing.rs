@@ -7,6 +7,7 @@ use crate::{
     link::LinkId,
 };
 use bytes::Bytes;
+use dig_types::NodeId;
 use std::{collections::VecDeque, time::Duration};
 use tokio::{sync::mpsc, time::Instant};
 
@@ -22,6 +23,7 @@ pub(super) struct Arrived {
     pub(super) bytes: Bytes,
     pub(super) entry: Digest,
     pub(super) from: LinkId,
+    pub(super) node: NodeId,
 }
 
 /// A batch after hashing.
@@ -30,7 +32,7 @@ pub(super) struct Hashed {
     /// Chunks that have their entry.
     pub(super) right: Vec<(u64, Bytes, LinkId)>,
     /// Chunks that do not, and who sent them.
-    pub(super) wrong: Vec<(u64, LinkId)>,
+    pub(super) wrong: Vec<(u64, NodeId)>,
 }
 
 /// Chunks that wait to be hashed.
@@ -44,7 +46,12 @@ pub(super) struct Hashing {
 
 impl Hashing {
     pub(super) fn new(results: mpsc::UnboundedSender<Event>) -> Self {
-        Self { ready: VecDeque::new(), oldest: None, jobs: 0, results }
+        Self {
+            ready: VecDeque::new(),
+            oldest: None,
+            jobs: 0,
+            results,
+        }
     }
 
     pub(super) fn push(&mut self, now: Instant, chunk: Arrived) {
@@ -89,9 +96,11 @@ fn check(batch: Vec<Arrived>) -> Hashed {
     let mut hashed = Hashed::default();
     for (arrived, digest) in batch.into_iter().zip(digests) {
         if digest == arrived.entry {
-            hashed.right.push((arrived.chunk, arrived.bytes, arrived.from));
+            hashed
+                .right
+                .push((arrived.chunk, arrived.bytes, arrived.from));
         } else {
-            hashed.wrong.push((arrived.chunk, arrived.from));
+            hashed.wrong.push((arrived.chunk, arrived.node));
         }
     }
     hashed

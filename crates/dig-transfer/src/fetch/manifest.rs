@@ -18,7 +18,12 @@ pub(super) struct Parts {
 
 impl Parts {
     pub(super) const fn new(now: Instant, from: LinkId, request: u32) -> Self {
-        Self { from, request, nodes: Vec::new(), last: now }
+        Self {
+            from,
+            request,
+            nodes: Vec::new(),
+            last: now,
+        }
     }
 
     /// Takes a part; `false` if it does not follow what is here.

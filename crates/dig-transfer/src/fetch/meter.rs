@@ -16,16 +16,25 @@ impl Meter {
     /// Takes note of how many bytes there are by now.
     pub(super) fn sample(&mut self, now: Instant, bytes: u64) {
         self.samples.push_back((now, bytes));
-        while self.samples.len() > 2 && self.samples.get(1).is_some_and(|(at, _)| now - *at > SPAN) {
+        while self.samples.len() > 2 && self.samples.get(1).is_some_and(|(at, _)| now - *at > SPAN)
+        {
             self.samples.pop_front();
         }
     }
 
     /// Bytes a second.
     pub(super) fn rate(&self) -> u64 {
-        let (Some((start, before)), Some((end, after))) = (self.samples.front(), self.samples.back()) else { return 0 };
+        let (Some((start, before)), Some((end, after))) =
+            (self.samples.front(), self.samples.back())
+        else {
+            return 0;
+        };
         let elapsed = (*end - *start).as_secs_f64();
-        if elapsed > 0.0 { (after.saturating_sub(*before) as f64 / elapsed) as u64 } else { 0 }
+        if elapsed > 0.0 {
+            (after.saturating_sub(*before) as f64 / elapsed) as u64
+        } else {
+            0
+        }
     }
 }
 

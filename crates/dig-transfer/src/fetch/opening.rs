@@ -21,6 +21,7 @@ use crate::{
     sink::Resumed,
     store::ContentStore,
     table::{MAX_RECORDS, MAX_TABLE_LEN, Table},
+    tree::empty_root,
     wire::{Info, Message, RefusalCode, Refused, Want},
 };
 use bytes::Bytes;
@@ -34,19 +35,31 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
 /// The most chunks that a folder of `size` bytes can have: each file may end in a short one.
 const fn most_chunks(header: &ContentHeader) -> u64 {
     let whole = header.size / CHUNK_LEN as u64;
-    chunks_of(header.table_len).saturating_add(whole).saturating_add(MAX_RECORDS as u64)
+    chunks_of(header.table_len)
+        .saturating_add(whole)
+        .saturating_add(MAX_RECORDS as u64)
 }
 
 impl Driver {
     /// Asks a link for the content; the first one of all for its beginning too.
     pub(super) fn open(&mut self, id: LinkId, now: Instant) {
-        let Some(source) = self.sources.get_mut(id) else { return };
+        let Some(source) = self.sources.get_mut(id) else {
+            return;
+        };
         source.since = now;
         let link = source.link.clone();
         match link.ask(Message::Open(self.hash), Ask::Open, &self.answers) {
             Ok(request) => source.open = Some(request),
             Err(crate::link::RequestError::Ended(end)) => return self.lose(id, Loss::Ended(end)),
-            Err(_) => return self.lose(id, Loss::Refused(Refused::new(RefusalCode::Busy, "too many contents are open"))),
+            Err(_) => {
+                return self.lose(
+                    id,
+                    Loss::Refused(Refused::new(
+                        RefusalCode::Busy,
+                        "too many contents are open",
+                    )),
+                );
+            }
         }
         let first = matches!(self.phase, Phase::Describing) && self.flights.first.is_none();
         if !first || self.header.is_some() {
@@ -56,15 +69,35 @@ impl Driver {
         if !self.config.eager {
             return;
         }
-        let run = Run { first: 0, count: GROUP_CHUNKS as u8 };
+        let run = Run {
+            first: 0,
+            count: GROUP_CHUNKS as u8,
+        };
         let (message, ask) = (
-            Message::Get { hash: self.hash, run, want: Want::RootPath },
-            Ask::Chunks { count: run.count, entries: true },
+            Message::Get {
+                hash: self.hash,
+                run,
+                want: Want::RootPath,
+            },
+            Ask::Chunks {
+                count: run.count,
+                entries: true,
+            },
         );
         if let Ok(request) = link.ask(message, ask, &self.answers) {
-            let flight = Flight { run, want: Want::RootPath, scheduled: None, next: 0, unproved: None };
+            let flight = Flight {
+                run,
+                want: Want::RootPath,
+                scheduled: None,
+                next: 0,
+                unproved: None,
+            };
             self.flights.insert(id, request, flight);
-            self.flights.first = Some(First { link: id, request, last: now });
+            self.flights.first = Some(First {
+                link: id,
+                request,
+                last: now,
+            });
             self.flights.expected = run.chunks();
         }
     }
@@ -79,20 +112,34 @@ impl Driver {
                 _ => {}
             }
         }
-        silent.into_iter().for_each(|id| self.lose(id, Loss::Silent));
+        silent
+            .into_iter()
+            .for_each(|id| self.lose(id, Loss::Silent));
         again.into_iter().for_each(|id| self.open(id, now));
     }
 
     /// What a link says of the content.
     pub(super) fn info(&mut self, id: LinkId, info: Info) -> Result<(), FetchError> {
-        let Info { header, complete, name } = info;
-        let Some(source) = self.sources.get_mut(id) else { return Ok(()) };
+        let Info {
+            header,
+            complete,
+            name,
+        } = info;
+        let Some(source) = self.sources.get_mut(id) else {
+            return Ok(());
+        };
         let node = source.node();
         if header.hash() != self.hash {
-            self.ban(node, "what it says of the content does not have the content's hash");
+            self.ban(
+                node,
+                "what it says of the content does not have the content's hash",
+            );
             return Ok(());
         }
-        if let Some(lie) = lie_about_chunks(&header, self.header.as_ref().filter(|_| self.opened.is_some())) {
+        if let Some(lie) = lie_about_chunks(
+            &header,
+            self.header.as_ref().filter(|_| self.opened.is_some()),
+        ) {
             self.ban(node, lie);
             return Ok(());
         }
@@ -116,12 +163,22 @@ impl Driver {
     }
 
     /// The first right description.
-    fn described_as(&mut self, header: ContentHeader, name: Option<dig_types::ContentName>) -> Result<(), FetchError> {
+    fn described_as(
+        &mut self,
+        header: ContentHeader,
+        name: Option<dig_types::ContentName>,
+    ) -> Result<(), FetchError> {
         if header.size > self.config.max_size {
-            return Err(FetchError::TooLarge { size: header.size, max: self.config.max_size });
+            return Err(FetchError::TooLarge {
+                size: header.size,
+                max: self.config.max_size,
+            });
         }
         if header.table_len > MAX_TABLE_LEN as u64 {
             return Err(FetchError::Malformed("its table is too long".into()));
+        }
+        if header.chunks == 0 && header.root != empty_root() {
+            return Err(FetchError::Malformed("it is empty, but has a root".into()));
         }
         self.header = Some(header);
         self.progressed();
@@ -137,12 +194,19 @@ impl Driver {
             ContentKind::File => self.open_sink(opened, Layout::file(header.size)),
             ContentKind::Folder => {
                 if let Some(expected) = self.config.verify_sha256 {
-                    return Err(FetchError::WrongSha256 { expected, found: None });
+                    return Err(FetchError::WrongSha256 {
+                        expected,
+                        found: None,
+                    });
                 }
                 self.opened_later = Some(opened);
                 let chunks = chunks_of(header.table_len);
                 self.phase = Phase::Table(vec![Bytes::new(); usize::try_from(chunks).unwrap_or(0)]);
-                self.start_stage(Subject::Table(header.table_len), NumberSet::full(chunks), NumberSet::empty(chunks));
+                self.start_stage(
+                    Subject::Table(header.table_len),
+                    NumberSet::full(chunks),
+                    NumberSet::empty(chunks),
+                );
                 self.table_complete();
             }
         }
@@ -150,9 +214,18 @@ impl Driver {
     }
 
     pub(super) fn start_stage(&mut self, subject: Subject, wanted: NumberSet, done: NumberSet) {
-        let mut stage = Stage::new(&self.config, subject, wanted, done, &self.flights.expected, self.max_ahead);
+        let mut stage = Stage::new(
+            &self.config,
+            subject,
+            wanted,
+            done,
+            &self.flights.expected,
+            self.max_ahead,
+        );
         let now = self.now();
-        self.sources.iter().for_each(|(_, source)| stage.join(now, source));
+        self.sources
+            .iter()
+            .for_each(|(_, source)| stage.join(now, source));
         self.stage = Some(stage);
         for (link, chunk, bytes) in std::mem::take(&mut self.flights.held) {
             self.arrived(link, chunk, bytes);
@@ -164,11 +237,19 @@ impl Driver {
 
     /// All chunks of the table may be here.
     pub(super) fn table_complete(&mut self) {
-        let Phase::Table(chunks) = &mut self.phase else { return };
+        let Phase::Table(chunks) = &mut self.phase else {
+            return;
+        };
         if self.stage.as_ref().is_none_or(|stage| stage.left > 0) {
             return;
         }
         self.table_chunks = std::mem::take(chunks);
+        // The next stage's scheduler numbers its requests anew.
+        for (link, request) in self.flights.drop_scheduled() {
+            if let Some(source) = self.sources.get(link) {
+                source.link.cancel(request);
+            }
+        }
         (self.phase, self.stage) = (Phase::Opening, None);
         let (chunks, results) = (self.table_chunks.clone(), self.results.clone());
         tokio::task::spawn_blocking(move || {
@@ -179,10 +260,14 @@ impl Driver {
 
     /// The table is decoded.
     pub(super) fn table_read(&mut self, table: Result<Table, String>) -> Result<(), FetchError> {
-        let (Some(header), Some(mut opened)) = (self.header, self.opened_later.take()) else { return Ok(()) };
+        let (Some(header), Some(mut opened)) = (self.header, self.opened_later.take()) else {
+            return Ok(());
+        };
         let table = Arc::new(table.map_err(FetchError::Malformed)?);
         if table.total_size() != header.size {
-            return Err(FetchError::Malformed("the files of its table have another size than it says".into()));
+            return Err(FetchError::Malformed(
+                "the files of its table have another size than it says".into(),
+            ));
         }
         let layout = Layout::folder(header.table_len, &table);
         self.header = Some(layout.header(header.root));
@@ -193,7 +278,11 @@ impl Driver {
         let open = self.sources.iter().filter(|(_, source)| source.is_open());
         let lying = open.filter(|(_, source)| source.chunks != layout.chunks());
         let liars: Vec<_> = lying.map(|(_, source)| source.node()).collect();
-        opened.files = table.entries().iter().filter(|entry| !entry.directory).count() as u64;
+        opened.files = table
+            .entries()
+            .iter()
+            .filter(|entry| !entry.directory)
+            .count() as u64;
         opened.table = Some(table);
         self.open_sink(opened, layout);
         for node in liars {
@@ -209,7 +298,11 @@ impl Driver {
         self.emit(FetchEvent::Opened(opened.clone()));
         self.layout = Some(layout.clone());
         self.phase = Phase::Opening;
-        let (Some(make), Some(header), false) = (self.make_sink.take(), self.header, self.config.describe_only) else {
+        let (Some(make), Some(header), false) = (
+            self.make_sink.take(),
+            self.header,
+            self.config.describe_only,
+        ) else {
             return;
         };
         self.writing.open(make, opened, header, layout);
@@ -217,16 +310,26 @@ impl Driver {
 
     /// The sink has said what it has.
     pub(super) fn sink_open(&mut self, resumed: Resumed, terms: Terms) {
-        let (Some(layout), Some(header)) = (self.layout.clone(), self.header) else { return };
+        let (Some(layout), Some(header)) = (self.layout.clone(), self.header) else {
+            return;
+        };
         let wanted = terms.wanted.unwrap_or_else(|| self.selected(&layout));
         self.reader = terms.reader;
         self.serve(&header, &layout);
-        if let Some(manifest) = resumed.manifest.and_then(|nodes| Manifest::from_nodes(&header, nodes).ok()) {
+        if let Some(manifest) = resumed
+            .manifest
+            .and_then(|nodes| Manifest::from_nodes(&header, nodes).ok())
+        {
             self.manifest_here(manifest, false);
         }
-        let done = if resumed.complete { wanted.clone() } else { resumed.chunks };
+        let done = if resumed.complete {
+            wanted.clone()
+        } else {
+            resumed.chunks
+        };
         if let Some(swarm) = &self.swarm {
-            done.iter().for_each(|chunk| swarm.written(chunk..chunk + 1));
+            done.iter()
+                .for_each(|chunk| swarm.written(chunk..chunk + 1));
         }
         self.max_ahead = terms.window;
         self.phase = Phase::Fetching;
@@ -235,7 +338,12 @@ impl Driver {
             (self.total, self.resumed) = (stage.bytes(false), stage.bytes(true));
         }
         if self.resumed > 0 {
-            self.emit(FetchEvent::Resumed { bytes: self.resumed });
+            self.emit(FetchEvent::Resumed {
+                bytes: self.resumed,
+            });
+        }
+        if resumed.complete {
+            return self.check_complete();
         }
         for (chunk, bytes) in (0..).zip(self.table_chunks.clone()) {
             self.verified(chunk, bytes, None);
@@ -245,7 +353,10 @@ impl Driver {
     }
 
     fn selected(&self, layout: &Layout) -> NumberSet {
-        let table = self.opened.as_ref().and_then(|opened| opened.table.as_ref());
+        let table = self
+            .opened
+            .as_ref()
+            .and_then(|opened| opened.table.as_ref());
         let (Some(select), Some(table)) = (&self.config.select, table) else {
             return NumberSet::full(layout.chunks());
         };
@@ -264,17 +375,35 @@ impl Driver {
     }
 
     fn serve(&mut self, header: &ContentHeader, layout: &Layout) {
-        let Some(reader) = self.reader.clone() else { return };
+        let Some(reader) = self.reader.clone() else {
+            return;
+        };
         let name = self.opened.as_ref().and_then(|opened| opened.name.as_ref());
         let name = name.map(ToString::to_string).unwrap_or_default();
-        let swarm = Arc::new(SwarmStore::new(*header, layout, name, reader, self.table_chunks.clone()));
-        self.store.send_replace(Some(swarm.clone() as Arc<dyn ContentStore>));
+        let swarm = Arc::new(SwarmStore::new(
+            *header,
+            layout,
+            name,
+            reader,
+            self.table_chunks.clone(),
+        ));
+        if let Some(manifest) = self.manifest.here() {
+            swarm.set_manifest(manifest.clone());
+        }
+        self.store
+            .send_replace(Some(swarm.clone() as Arc<dyn ContentStore>));
         self.swarm = Some(swarm);
     }
 
     fn ask_manifest(&mut self, id: LinkId, now: Instant) {
-        let Some(source) = self.sources.get(id) else { return };
-        if let Ok(request) = source.link.ask(Message::ManifestGet(self.hash), Ask::Manifest, &self.answers) {
+        let Some(source) = self.sources.get(id) else {
+            return;
+        };
+        if let Ok(request) = source.link.ask(
+            Message::ManifestGet(self.hash),
+            Ask::Manifest,
+            &self.answers,
+        ) {
             self.manifest = ManifestState::Asked(Parts::new(now, id, request));
         }
     }
@@ -289,7 +418,7 @@ impl Driver {
         {
             let (from, request) = (parts.from, parts.request);
             if let Some(source) = self.sources.get_mut(from) {
-                source.slow_manifests += 1;
+                source.no_manifest(now);
                 source.link.cancel(request);
             }
             self.manifest = ManifestState::Missing;
@@ -297,13 +426,22 @@ impl Driver {
         if !matches!(self.manifest, ManifestState::Missing) {
             return;
         }
-        if let Some(header) = self.header.filter(|header| Shape::new(header.chunks).nodes() <= 1) {
-            let nodes: Vec<Digest> = (header.chunks > 0).then_some(header.root).into_iter().collect();
+        if let Some(header) = self
+            .header
+            .filter(|header| Shape::new(header.chunks).nodes() <= 1)
+        {
+            let nodes: Vec<Digest> = (header.chunks > 0)
+                .then_some(header.root)
+                .into_iter()
+                .collect();
             if let Ok(manifest) = Manifest::from_nodes(&header, nodes.into()) {
                 return self.manifest_here(manifest, true);
             }
         }
-        let open = self.sources.iter().filter(|(_, source)| source.is_open() && source.slow_manifests < u8::MAX);
+        let open = self
+            .sources
+            .iter()
+            .filter(|(_, source)| source.is_open() && source.manifest_at <= now);
         if let Some((id, _)) = open.min_by_key(|(_, source)| source.slow_manifests) {
             self.ask_manifest(id, now);
         }
@@ -311,7 +449,9 @@ impl Driver {
 
     /// Part of the manifest has come.
     pub(super) fn manifest_part(&mut self, id: LinkId, request: u32, first: u32, nodes: &[Digest]) {
-        let ManifestState::Asked(parts) = &mut self.manifest else { return };
+        let ManifestState::Asked(parts) = &mut self.manifest else {
+            return;
+        };
         if (parts.from, parts.request) != (id, request) {
             return;
         }
@@ -325,7 +465,9 @@ impl Driver {
 
     /// All of the manifest may be here, now that more of it has come or it is known how long it is.
     fn manifest_complete(&mut self) {
-        let (ManifestState::Asked(parts), Some(header)) = (&mut self.manifest, self.header) else { return };
+        let (ManifestState::Asked(parts), Some(header)) = (&mut self.manifest, self.header) else {
+            return;
+        };
         let counted = header.kind == ContentKind::File || self.opened.is_some();
         if !counted || (parts.nodes.len() as u64) < Shape::new(header.chunks).nodes() {
             return;
@@ -342,7 +484,9 @@ impl Driver {
     }
 
     pub(super) fn manifest_checked(&mut self, result: Result<Manifest, ManifestError>) {
-        let ManifestState::Checking(id) = self.manifest else { return };
+        let ManifestState::Checking(id) = self.manifest else {
+            return;
+        };
         match result {
             Ok(manifest) => self.manifest_here(manifest, true),
             Err(error) => {
@@ -388,13 +532,18 @@ impl Driver {
 
     /// The SHA-256 of the whole file is known.
     pub(super) fn sha256(&mut self, result: io::Result<Sha256Hash>) -> Result<(), FetchError> {
-        let Some(expected) = self.config.verify_sha256 else { return Ok(()) };
+        let Some(expected) = self.config.verify_sha256 else {
+            return Ok(());
+        };
         let found = result.map_err(|error| {
             let path = std::path::PathBuf::from("what was just written");
             FetchError::Sink(Arc::new(crate::sink::SinkError::Io { path, error }))
         })?;
         if found != expected {
-            return Err(FetchError::WrongSha256 { expected, found: Some(found) });
+            return Err(FetchError::WrongSha256 {
+                expected,
+                found: Some(found),
+            });
         }
         self.verified = Verified::Sha256;
         self.commit();

@@ -12,11 +12,15 @@ use dig_types::{InstanceId, NodeId};
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 use tokio::time::Instant;
 
 /// Lost sources that are remembered for the error of a failed fetch.
 const REMEMBERED: usize = 32;
+
+/// How long who did not give the manifest is left alone, longer each time.
+const MANIFEST_AGAIN: Duration = Duration::from_millis(500);
 
 /// What is known of a source's part of the content.
 #[derive(Debug, Clone)]
@@ -45,7 +49,9 @@ pub(super) struct Source {
     pub(super) useful: u64,
     pub(super) last_data: Option<Instant>,
     /// How often it was asked for the manifest in vain.
-    pub(super) slow_manifests: u8,
+    pub(super) slow_manifests: u32,
+    /// When it may be asked for the manifest again.
+    pub(super) manifest_at: Instant,
 }
 
 impl Source {
@@ -56,6 +62,12 @@ impl Source {
     /// Whether it has said what it holds, rightly.
     pub(super) const fn is_open(&self) -> bool {
         !matches!(self.holds, Holds::Unknown)
+    }
+
+    /// It did not give the manifest: it is asked again later, and after the others.
+    pub(super) fn no_manifest(&mut self, now: Instant) {
+        self.slow_manifests += 1;
+        self.manifest_at = now + MANIFEST_AGAIN * self.slow_manifests.min(10);
     }
 
     pub(super) fn lane(&self) -> LaneKey {
@@ -69,7 +81,11 @@ impl Source {
             Carrier::Quic => 1,
             _ => 0,
         };
-        LaneTraits { max_requests: info.max_requests, rtt: self.link.rtt(), carrier_rank }
+        LaneTraits {
+            max_requests: info.max_requests,
+            rtt: self.link.rtt(),
+            carrier_rank,
+        }
     }
 }
 
@@ -99,7 +115,9 @@ impl Loss {
 
 /// A peer's text without what could fool a terminal.
 fn printable(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
+    text.chars()
+        .map(|char| if char.is_control() { '\u{fffd}' } else { char })
+        .collect()
 }
 
 /// All links of a fetch.
@@ -131,6 +149,7 @@ impl Sources {
             useful: 0,
             last_data: None,
             slow_manifests: 0,
+            manifest_at: now,
             link: link.clone(),
         };
         self.links.insert(link.id(), source);
@@ -175,13 +194,21 @@ impl Sources {
             return None;
         }
         self.banned.insert(node, reason.to_owned());
-        let ids: Vec<LinkId> = self.iter().filter(|(_, source)| source.node() == node).map(|(id, _)| id).collect();
+        let ids: Vec<LinkId> = self
+            .iter()
+            .filter(|(_, source)| source.node() == node)
+            .map(|(id, _)| id)
+            .collect();
         Some(ids.into_iter().filter_map(|id| self.take(id)).collect())
     }
 
     /// The peers of a node, one for each run of its program.
     pub(super) fn peers_of(&self, node: NodeId) -> Vec<PeerKey> {
-        self.peers.iter().filter(|((id, _), _)| *id == node).map(|(_, peer)| *peer).collect()
+        self.peers
+            .iter()
+            .filter(|((id, _), _)| *id == node)
+            .map(|(_, peer)| *peer)
+            .collect()
     }
 
     /// Who sent how many of the bytes used, most first.
@@ -197,8 +224,14 @@ impl Sources {
 
     /// Why the last sources were lost, each once.
     pub(super) fn reasons(&self) -> Vec<String> {
-        let lost = self.lost.iter().map(|(node, loss)| format!("{}: {}", node.short(), loss.reason()));
-        let banned = self.banned.iter().map(|(node, reason)| format!("{}: {reason}", node.short()));
+        let lost = self
+            .lost
+            .iter()
+            .map(|(node, loss)| format!("{}: {}", node.short(), loss.reason()));
+        let banned = self
+            .banned
+            .iter()
+            .map(|(node, reason)| format!("{}: {reason}", node.short()));
         let mut reasons: Vec<String> = Vec::new();
         for reason in banned.chain(lost) {
             if !reasons.contains(&reason) {
@@ -211,11 +244,16 @@ impl Sources {
     /// The error that the losses call for: falsehood before change before refusal before absence.
     pub(super) fn error(&self) -> FetchError {
         if let Some((node, reason)) = self.banned.first_key_value() {
-            return FetchError::Verification { node: *node, reason: reason.clone() };
+            return FetchError::Verification {
+                node: *node,
+                reason: reason.clone(),
+            };
         }
         let refused = |wanted: &[RefusalCode]| {
             self.lost.iter().rev().find_map(|(node, loss)| match loss {
-                Loss::Refused(refused) if wanted.contains(&refused.code) => Some((*node, loss.reason())),
+                Loss::Refused(refused) if wanted.contains(&refused.code) => {
+                    Some((*node, loss.reason()))
+                }
                 _ => None,
             })
         };
@@ -229,11 +267,21 @@ impl Sources {
             return FetchError::NotFound;
         }
         let reasons = self.reasons();
-        let reasons = if reasons.is_empty() { "nobody was connected".into() } else { reasons.join("; ") };
+        let reasons = if reasons.is_empty() {
+            "nobody was connected".into()
+        } else {
+            reasons.join("; ")
+        };
         FetchError::NoPeers { reasons }
     }
 }
 
 fn is_absence(loss: &Loss) -> bool {
-    matches!(loss, Loss::Refused(Refused { code: RefusalCode::NotFound, .. }))
+    matches!(
+        loss,
+        Loss::Refused(Refused {
+            code: RefusalCode::NotFound,
+            ..
+        })
+    )
 }

@@ -34,6 +34,11 @@ impl Subject {
         }
     }
 
+    /// Whether a chunk of the content is one of its table, which no figure counts.
+    pub(super) fn is_table(&self, chunk: u64) -> bool {
+        matches!(self, Self::Content(layout) if layout.table_chunks().contains(&chunk))
+    }
+
     /// Bytes of a chunk; 0 beyond the end.
     pub(super) fn chunk_len(&self, chunk: u64) -> usize {
         match self {
@@ -94,7 +99,14 @@ impl Stage {
         let lengths = subject.clone();
         let chunk_len = Arc::new(move |chunk| u32::try_from(lengths.chunk_len(chunk)).unwrap_or(0));
         let scheduler = Scheduler::new(scheduler, &missing, chunk_len);
-        Self { subject, scheduler, wanted, done, hashing: HashSet::new(), left }
+        Self {
+            subject,
+            scheduler,
+            wanted,
+            done,
+            hashing: HashSet::new(),
+            left,
+        }
     }
 
     /// Asks this source too.
@@ -104,7 +116,8 @@ impl Stage {
             Holds::All => None,
             Holds::Some(groups) => Some(groups.clone()),
         };
-        self.scheduler.lane_up(now, source.lane(), source.peer, source.traits());
+        self.scheduler
+            .lane_up(now, source.lane(), source.peer, source.traits());
         self.scheduler.peer_holds(now, source.peer, holds);
     }
 
@@ -118,12 +131,19 @@ impl Stage {
     /// Whether nothing of a group is missing.
     pub(super) fn has_group(&self, group: u64) -> bool {
         let first = group * GROUP_CHUNKS;
-        (first..first + GROUP_CHUNKS).all(|chunk| self.done.contains(chunk) || !self.wanted.contains(chunk))
+        (first..first + GROUP_CHUNKS)
+            .all(|chunk| self.done.contains(chunk) || !self.wanted.contains(chunk))
     }
 
-    /// Bytes of wanted chunks, done or not.
+    /// Bytes of the wanted chunks, or of those that are done; the table is not counted.
     pub(super) fn bytes(&self, done: bool) -> u64 {
-        let chunks = self.wanted.iter().filter(|chunk| !done || self.done.contains(*chunk));
-        chunks.map(|chunk| self.subject.chunk_len(chunk) as u64).sum()
+        let chunks = self
+            .wanted
+            .iter()
+            .filter(|chunk| !self.subject.is_table(*chunk));
+        let chunks = chunks.filter(|chunk| !done || self.done.contains(*chunk));
+        chunks
+            .map(|chunk| self.subject.chunk_len(chunk) as u64)
+            .sum()
     }
 }

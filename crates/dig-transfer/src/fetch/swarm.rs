@@ -43,7 +43,9 @@ pub(super) struct SwarmStore {
 
 impl fmt::Debug for SwarmStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SwarmStore").field("header", &self.header).finish_non_exhaustive()
+        f.debug_struct("SwarmStore")
+            .field("header", &self.header)
+            .finish_non_exhaustive()
     }
 }
 
@@ -57,7 +59,11 @@ impl SwarmStore {
     ) -> Self {
         let shape = layout.shape();
         let groups = NumberSet::empty(shape.groups());
-        let state = State { written: NumberSet::empty(shape.chunks()), groups: groups.clone(), news: false };
+        let state = State {
+            written: NumberSet::empty(shape.chunks()),
+            groups: groups.clone(),
+            news: false,
+        };
         Self {
             header,
             shape,
@@ -97,7 +103,9 @@ impl SwarmStore {
     /// Offers what can be proved. Above a group there may be a manifest node over several (k > 4, from 128 GiB on): its path
     /// is computed from all of them, so all must be here.
     fn gain(&self, state: &mut State, chunks: Range<u64>) {
-        let Some(last) = chunks.end.checked_sub(1) else { return };
+        let Some(last) = chunks.end.checked_sub(1) else {
+            return;
+        };
         let node = |chunk: u64| chunk >> self.shape.level();
         for node in node(chunks.start)..=node(last) {
             let groups = self.shape.node_groups(node);
@@ -106,7 +114,11 @@ impl SwarmStore {
             }
             let first = self.shape.group_chunks(groups.start).start;
             let end = self.shape.group_chunks(groups.end - 1).end;
-            if state.written.next_absent(first).is_none_or(|absent| absent >= end) {
+            if state
+                .written
+                .next_absent(first)
+                .is_none_or(|absent| absent >= end)
+            {
                 groups.for_each(|group| {
                     state.groups.insert(group);
                 });
@@ -129,7 +141,9 @@ impl SwarmStore {
     }
 
     fn chunk(&self, chunk: u64) -> Result<Bytes, ReadError> {
-        let of_table = usize::try_from(chunk).ok().and_then(|chunk| self.table.get(chunk));
+        let of_table = usize::try_from(chunk)
+            .ok()
+            .and_then(|chunk| self.table.get(chunk));
         match of_table {
             Some(bytes) => Ok(bytes.clone()),
             None => Ok(self.reader.read(chunk)?),
@@ -137,7 +151,23 @@ impl SwarmStore {
     }
 
     fn check(&self, group: u64) -> Result<(), ReadError> {
-        if self.state().groups.contains(group) { Ok(()) } else { Err(ReadError::Missing) }
+        if self.state().groups.contains(group) {
+            Ok(())
+        } else {
+            Err(ReadError::Missing)
+        }
+    }
+
+    /// Whether the disk still has what was written: serving anything else would get this node banned.
+    fn check_entries(&self, group: u64, entries: &[Digest]) -> Result<(), ReadError> {
+        let nodes = self.proofs()?.0.nodes();
+        let node = self.shape.node_of_group(group);
+        let alone = self.shape.node_groups(node) == (group..group + 1);
+        let node = usize::try_from(node).ok().and_then(|node| nodes.get(node));
+        match node {
+            Some(node) if alone && *node != root_of_entries(entries) => Err(ReadError::Changed),
+            _ => Ok(()),
+        }
     }
 
     fn proofs(&self) -> Result<&(Manifest, PathBuilder), ReadError> {
@@ -161,11 +191,15 @@ impl ContentStore for SwarmStore {
 
     fn entries(&self, group: u64) -> Result<Vec<Digest>, ReadError> {
         self.check(group)?;
-        let chunks = self.shape.group_chunks(group).map(|chunk| self.chunk(chunk));
+        let chunks = self
+            .shape
+            .group_chunks(group)
+            .map(|chunk| self.chunk(chunk));
         let chunks = chunks.collect::<Result<Vec<Bytes>, _>>()?;
         let chunks: Vec<&[u8]> = chunks.iter().map(|chunk| &chunk[..]).collect();
         let mut entries = Vec::with_capacity(chunks.len());
         hasher().hash(&chunks, &mut entries);
+        self.check_entries(group, &entries)?;
         Ok(entries)
     }
 
@@ -175,10 +209,14 @@ impl ContentStore for SwarmStore {
         let groups = self.shape.node_groups(node);
         let mut path = Vec::new();
         if groups.end - groups.start > 1 {
-            let nodes = groups.clone().map(|group| Ok(root_of_entries(&self.entries(group)?)));
+            let nodes = groups
+                .clone()
+                .map(|group| Ok(root_of_entries(&self.entries(group)?)));
             let nodes: Arc<[Digest]> = nodes.collect::<Result<_, ReadError>>()?;
             let index = usize::try_from(group - groups.start).map_err(|_| ReadError::Missing)?;
-            path = PathBuilder::new(nodes).path(index).ok_or(ReadError::Missing)?;
+            path = PathBuilder::new(nodes)
+                .path(index)
+                .ok_or(ReadError::Missing)?;
         }
         if proof == Proof::ToRoot {
             let index = usize::try_from(node).map_err(|_| ReadError::Missing)?;

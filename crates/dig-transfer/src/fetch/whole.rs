@@ -9,13 +9,23 @@ use std::{collections::BTreeMap, fmt, io, sync::Arc};
 use tokio::sync::mpsc;
 
 /// Hashes what was written, where blocking is allowed, and reports it.
-pub(super) fn hash(reader: Arc<dyn ChunkReader>, chunks: u64, results: mpsc::UnboundedSender<Event>) {
+pub(super) fn hash(
+    reader: Arc<dyn ChunkReader>,
+    chunks: u64,
+    results: mpsc::UnboundedSender<Event>,
+) {
     tokio::task::spawn_blocking(move || {
-        let _ = results.send(Event::Sha256(read_all(&*reader, chunks, || results.is_closed())));
+        let _ = results.send(Event::Sha256(read_all(&*reader, chunks, || {
+            results.is_closed()
+        })));
     });
 }
 
-fn read_all(reader: &dyn ChunkReader, chunks: u64, given_up: impl Fn() -> bool) -> io::Result<Sha256Hash> {
+fn read_all(
+    reader: &dyn ChunkReader,
+    chunks: u64,
+    given_up: impl Fn() -> bool,
+) -> io::Result<Sha256Hash> {
     let mut context = Context::new(&SHA256);
     for chunk in 0..chunks {
         if given_up() {
@@ -41,13 +51,19 @@ pub(super) struct InOrder {
 
 impl Default for InOrder {
     fn default() -> Self {
-        Self { context: Context::new(&SHA256), next: 0, early: BTreeMap::new() }
+        Self {
+            context: Context::new(&SHA256),
+            next: 0,
+            early: BTreeMap::new(),
+        }
     }
 }
 
 impl fmt::Debug for InOrder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InOrder").field("next", &self.next).finish_non_exhaustive()
+        f.debug_struct("InOrder")
+            .field("next", &self.next)
+            .finish_non_exhaustive()
     }
 }
 

@@ -26,9 +26,17 @@ const SYNC_TIME: Duration = Duration::from_secs(5);
 const WRITE_CHUNKS: usize = 16;
 
 enum Job {
-    Open { make: MakeSink, opened: Opened, header: ContentHeader, layout: Arc<Layout> },
+    Open {
+        make: MakeSink,
+        opened: Opened,
+        header: ContentHeader,
+        layout: Arc<Layout>,
+    },
     Manifest(Arc<[Digest]>),
-    Write { first: u64, chunks: Vec<Bytes> },
+    Write {
+        first: u64,
+        chunks: Vec<Bytes>,
+    },
     Commit,
     Sha256,
 }
@@ -45,7 +53,11 @@ pub(super) struct Terms {
 #[derive(Debug)]
 pub(super) enum Written {
     Opened(Resumed, Terms),
-    Chunks { first: u64, count: u64, bytes: u64 },
+    Chunks {
+        first: u64,
+        count: u64,
+        bytes: u64,
+    },
     Committed(Option<PathBuf>),
     Failed(SinkError),
     /// All is synced and the sink closed.
@@ -67,11 +79,18 @@ impl Writing {
     /// Starts the thread. `in_order`: the SHA-256 of the whole will be asked for.
     pub(super) fn start(results: mpsc::UnboundedSender<Event>, in_order: bool) -> Self {
         let (jobs, queue) = threads::channel();
-        let spawned = thread::Builder::new().name("dig-write".into()).spawn(move || work(&queue, &results, in_order));
+        let spawned = thread::Builder::new()
+            .name("dig-write".into())
+            .spawn(move || work(&queue, &results, in_order));
         if let Err(error) = &spawned {
             tracing::error!(%error, "no thread for writing");
         }
-        Self { jobs: spawned.is_ok().then_some(jobs), waiting: BTreeMap::new(), in_hand: 0, backlog: 0 }
+        Self {
+            jobs: spawned.is_ok().then_some(jobs),
+            waiting: BTreeMap::new(),
+            in_hand: 0,
+            backlog: 0,
+        }
     }
 
     pub(super) fn open(
@@ -81,7 +100,12 @@ impl Writing {
         header: ContentHeader,
         layout: Arc<Layout>,
     ) {
-        self.send(Job::Open { make, opened, header, layout });
+        self.send(Job::Open {
+            make,
+            opened,
+            header,
+            layout,
+        });
     }
 
     pub(super) fn keep_manifest(&self, nodes: Arc<[Digest]>) {
@@ -96,7 +120,9 @@ impl Writing {
     /// Hands over what is long enough to be worth a call, and everything if the thread has nothing to do.
     pub(super) fn pump(&mut self) {
         while self.in_hand == 0 || self.waiting.len() >= WRITE_CHUNKS {
-            let Some((first, bytes)) = self.waiting.pop_first() else { return };
+            let Some((first, bytes)) = self.waiting.pop_first() else {
+                return;
+            };
             let mut chunks = vec![bytes];
             while chunks.len() < WRITE_CHUNKS
                 && let Some(bytes) = self.waiting.remove(&(first + chunks.len() as u64))
@@ -145,7 +171,14 @@ impl Writing {
 
 /// The thread. It ends when its handle is gone.
 fn work(jobs: &threads::Receiver<Job>, results: &mpsc::UnboundedSender<Event>, in_order: bool) {
-    let mut desk = Desk { sink: None, whole: in_order.then(InOrder::default), unsynced: 0, synced: Instant::now(), syncing: None };
+    let mut desk = Desk {
+        sink: None,
+        complete: false,
+        whole: in_order.then(InOrder::default),
+        unsynced: 0,
+        synced: Instant::now(),
+        syncing: None,
+    };
     loop {
         let result = match jobs.recv_timeout(SYNC_TIME) {
             Ok(job) => desk.take(job),
@@ -171,6 +204,8 @@ fn work(jobs: &threads::Receiver<Job>, results: &mpsc::UnboundedSender<Event>, i
 /// What the thread works at.
 struct Desk {
     sink: Option<Box<dyn ContentSink>>,
+    /// The sink had all of it already and takes nothing.
+    complete: bool,
     /// For the SHA-256 of what cannot be read back.
     whole: Option<InOrder>,
     unsynced: u64,
@@ -180,29 +215,50 @@ struct Desk {
 
 impl Desk {
     fn take(&mut self, job: Job) -> Result<Option<Event>, SinkError> {
-        if let Job::Open { make, opened, header, layout } = job {
+        if let Job::Open {
+            make,
+            opened,
+            header,
+            layout,
+        } = job
+        {
             let mut sink = make(&opened)?;
             let resumed = sink.open(&header, &layout, opened.table.as_ref())?;
-            let terms = Terms { reader: sink.reader(), wanted: sink.wanted_chunks(), window: sink.window() };
+            let terms = Terms {
+                reader: sink.reader(),
+                wanted: sink.wanted_chunks(),
+                window: sink.window(),
+            };
             self.whole = self.whole.take().filter(|_| terms.reader.is_none());
+            self.complete = resumed.complete;
             self.sink = Some(sink);
             return Ok(Some(Event::Written(Written::Opened(resumed, terms))));
         }
-        let Some(sink) = &mut self.sink else { return Ok(None) };
+        let Some(sink) = &mut self.sink else {
+            return Ok(None);
+        };
         match job {
             Job::Open { .. } => Ok(None),
+            Job::Manifest(_) if self.complete => Ok(None),
             Job::Manifest(nodes) => sink.keep_manifest(&nodes).map(|()| None),
             Job::Write { first, chunks } => {
                 sink.write(first, &chunks)?;
                 if let Some(whole) = &mut self.whole {
                     whole.add(first, &chunks);
                 }
-                let (count, bytes) = (chunks.len() as u64, chunks.iter().map(|chunk| chunk.len() as u64).sum());
+                let (count, bytes) = (
+                    chunks.len() as u64,
+                    chunks.iter().map(|chunk| chunk.len() as u64).sum(),
+                );
                 self.unsynced += bytes;
                 if self.unsynced >= SYNC_BYTES || self.synced.elapsed() >= SYNC_TIME {
                     self.sync_aside()?;
                 }
-                Ok(Some(Event::Written(Written::Chunks { first, count, bytes })))
+                Ok(Some(Event::Written(Written::Chunks {
+                    first,
+                    count,
+                    bytes,
+                })))
             }
             Job::Sha256 => {
                 let whole = self.whole.take().unwrap_or_default();
@@ -219,15 +275,26 @@ impl Desk {
 
     /// Syncs on a thread of its own if the sink can, so that writing goes on.
     fn sync_aside(&mut self) -> Result<(), SinkError> {
-        if self.syncing.as_ref().is_some_and(|syncing| !syncing.is_finished()) {
+        if self
+            .syncing
+            .as_ref()
+            .is_some_and(|syncing| !syncing.is_finished())
+        {
             return Ok(());
         }
         self.join()?;
-        let Some(syncer) = self.sink.as_ref().filter(|_| self.unsynced > 0).and_then(|sink| sink.syncer()) else {
+        let Some(syncer) = self
+            .sink
+            .as_ref()
+            .filter(|_| self.unsynced > 0)
+            .and_then(|sink| sink.syncer())
+        else {
             return self.sync();
         };
         (self.unsynced, self.synced) = (0, Instant::now());
-        let spawned = thread::Builder::new().name("dig-sync".into()).spawn(move || syncer.sync());
+        let spawned = thread::Builder::new()
+            .name("dig-sync".into())
+            .spawn(move || syncer.sync());
         match spawned {
             Ok(syncing) => self.syncing = Some(syncing),
             Err(error) => tracing::warn!(%error, "no thread for syncing; the next sync covers it"),

@@ -64,6 +64,14 @@ impl Outgoing {
         }
     }
 
+    /// Waits until half of the queue is free, so that who has many small frames leaves room for those who cannot wait.
+    pub(crate) async fn quiet(&self) {
+        tokio::select! {
+            () = self.closed.cancelled() => {}
+            _ = self.small.reserve_many(QUEUE / 2) => {}
+        }
+    }
+
     /// Sends a frame when there is room for it. If that takes too long, the lane ends.
     pub(crate) async fn send(&self, frame: Frame) -> Result<(), LaneClosed> {
         let sent = tokio::select! {

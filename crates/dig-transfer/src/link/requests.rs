@@ -40,7 +40,10 @@ pub(crate) struct Answer {
 pub(crate) enum Reply {
     Message(Message),
     /// A `HAVE`; it counts as waiting until it is dropped.
-    News(Message, Waiting),
+    News(
+        Message,
+        #[expect(dead_code, reason = "it acts when it is dropped")] Waiting,
+    ),
     /// The link ended before the answer was complete.
     Ended(LinkEnd),
 }

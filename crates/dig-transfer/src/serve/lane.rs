@@ -1,6 +1,6 @@
 //! What one lane asks for.
 
-use super::{Server, news, refusal, worker};
+use super::{Server, news, refusal, room::LaneRoom, worker};
 use crate::{
     chunk::Run,
     lane::LaneInfo,
@@ -52,6 +52,7 @@ struct State {
 pub(crate) struct ServingLane {
     pub(super) server: Arc<Server>,
     pub(super) out: Arc<Outgoing>,
+    pub(super) room: Arc<LaneRoom>,
     id: LinkId,
     info: LaneInfo,
     state: Mutex<State>,
@@ -67,6 +68,7 @@ impl ServingLane {
         out: Arc<Outgoing>,
     ) -> Arc<Self> {
         let lane = Arc::new(Self {
+            room: LaneRoom::new(server.memory.clone()),
             server,
             out,
             id,
@@ -128,6 +130,17 @@ impl ServingLane {
         for request in requests {
             self.refuse(request, refused.clone());
         }
+    }
+
+    /// Sends news of a content, unless the other side was told that there will be none; whether it did.
+    pub(super) fn news(&self, request: u32, message: Message) -> bool {
+        // Under the lock, so that nothing follows the refusal that ends an `OPEN`.
+        let state = self.state();
+        let open = state.opens.contains_key(&request);
+        if open {
+            self.out.post(message, request);
+        }
+        open
     }
 
     /// The next job; `None` when the lane has ended.
@@ -247,7 +260,7 @@ impl ServingLane {
         self.out.post(Message::Info(info), request);
         if !complete {
             tokio::spawn(news::tell(
-                self.out.clone(),
+                self.clone(),
                 request,
                 header.chunks,
                 holding,

@@ -1,8 +1,8 @@
 //! Tells whoever has a content open what a partial holder gains.
 
+use super::ServingLane;
 use crate::{
     chunk::GROUP_CHUNKS,
-    link::Outgoing,
     set::NumberSet,
     store::Holding,
     wire::{MAX_BITMAP, Message},
@@ -18,7 +18,7 @@ const GAP: u64 = 128;
 
 /// Sends `HAVE`s until all is told, the subscription ends, or the store is gone.
 pub(super) async fn tell(
-    out: Arc<Outgoing>,
+    lane: Arc<ServingLane>,
     request: u32,
     chunks: u64,
     mut holding: watch::Receiver<Holding>,
@@ -28,7 +28,8 @@ pub(super) async fn tell(
     loop {
         let now = holding.borrow_and_update().clone();
         for message in gained(&now, &mut told) {
-            if end.is_cancelled() || out.send(message.into_frame(request)).await.is_err() {
+            lane.out.quiet().await;
+            if !lane.news(request, message) {
                 return;
             }
         }

@@ -3,6 +3,7 @@
 use super::{
     lane::{Job, ServingLane, What},
     refusal as refusal_of,
+    room::Room,
 };
 use crate::{
     chunk::{GROUP_CHUNKS, Run},
@@ -22,7 +23,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc},
+    sync::mpsc,
     time::{Instant, sleep},
 };
 
@@ -43,7 +44,7 @@ struct Piece {
     /// Whether the answer ends with it, and if so how.
     end: Option<End>,
     /// Room in memory that the frames take.
-    room: Option<OwnedSemaphorePermit>,
+    room: Option<Room>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -146,19 +147,16 @@ async fn read_run(
     let shape = Shape::new(store.header().chunks);
     let mut rest = shape.clip(run).ok_or(RefusalCode::Malformed)?;
     loop {
-        let count = rest.count.min(pace.load(Ordering::Relaxed));
-        let piece = Run { count, ..rest };
         // A place in the queue first: a lane holds one piece that is being sent and one that is ready.
         let Ok(place) = pieces.reserve().await else {
             return Ok(());
         };
         let room = lane
-            .server
-            .memory
-            .clone()
-            .acquire_many_owned(count.into())
-            .await
-            .ok();
+            .room
+            .take(rest.count.min(pace.load(Ordering::Relaxed)))
+            .await;
+        let count = room.chunks();
+        let piece = Run { count, ..rest };
         if job.cancel.is_cancelled() {
             return Err(RefusalCode::Cancelled);
         }
@@ -174,7 +172,7 @@ async fn read_run(
             job: job.clone(),
             frames,
             end,
-            room,
+            room: Some(room),
         });
         if rest.count == 0 {
             return Ok(());

@@ -1,0 +1,9 @@
+//! Servers and fetches over lanes in memory.
+//!
+//! Rates and stalls are real ones: batches are hashed and files written on threads, which paused time cannot wait for.
+
+mod fetching;
+mod hostile_clients;
+mod liars;
+mod several;
+mod world;
