@@ -9,6 +9,7 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::Command,
+    time::Instant,
 };
 
 /// How to measure.
@@ -84,77 +85,70 @@ fn round(programs: &Programs, dir: &Path, original: &Path, bytes: u64) -> anyhow
             .trim()
             .parse()?)
     };
-    let home = dir.join("home");
-    let (home, copy) = (home.to_string_lossy(), dir.join("copy.bin"));
-    let _ = std::fs::remove_dir_all(&*home);
-    let _ = std::fs::remove_file(&copy);
-
-    let (tcp, tls, sha256) = (reference("tcp")?, reference("tls")?, reference("sha256")?);
-    let original = original.to_string_lossy();
-    let started = std::time::Instant::now();
-    let share = [
-        "--json",
-        "--home",
-        &home,
-        "share",
-        "--no-local",
-        "--listen",
-        "127.0.0.1:0",
-        &original,
-    ];
-    let mut host = Running::start(&programs.dignet, &share)?;
+    let mut round = Round {
+        tcp: reference("tcp")?,
+        tls: reference("tls")?,
+        sha256: reference("sha256")?,
+        ..Round::default()
+    };
+    for left_behind in ["home", "get-home"] {
+        let _ = std::fs::remove_dir_all(dir.join(left_behind));
+    }
+    let started = Instant::now();
+    let mut host = share(programs, dir, original)?;
     let ready = host.event("ready")?;
-    let index = bytes as f64 / started.elapsed().as_secs_f64();
-    let (hash, node) = (
-        field(&ready, "hash")?.to_owned(),
-        field(&ready, "node_id")?.to_owned(),
+    round.index = bytes as f64 / started.elapsed().as_secs_f64();
+    get(programs, dir, &ready, bytes, &mut round)?;
+    round.host_memory = host.peak_memory()?;
+    Ok(round)
+}
+
+fn share(programs: &Programs, dir: &Path, original: &Path) -> anyhow::Result<Running> {
+    let (home, original) = (dir.join("home"), original.to_string_lossy());
+    let home = home.to_string_lossy();
+    let quiet = ["--no-local", "--listen", "127.0.0.1:0"];
+    let args = [
+        &["--json", "--home", &home, "share"][..],
+        &quiet,
+        &[&original],
+    ]
+    .concat();
+    Running::start(&programs.dignet, &args)
+}
+
+fn get(
+    programs: &Programs,
+    dir: &Path,
+    ready: &str,
+    bytes: u64,
+    round: &mut Round,
+) -> anyhow::Result<()> {
+    let (home, copy) = (dir.join("get-home"), dir.join("copy.bin"));
+    let _ = std::fs::remove_file(&copy);
+    let (home, path) = (home.to_string_lossy(), copy.to_string_lossy());
+    let peer = format!(
+        "{}@127.0.0.1:{}",
+        field(ready, "node_id")?,
+        field(ready, "port")?
     );
-    let peer = format!("{node}@127.0.0.1:{}", field(&ready, "port")?);
-    let path = copy.to_string_lossy();
-    let get_home = dir.join("get-home");
-    let get_home = get_home.to_string_lossy();
-    let get = [
-        "--json",
-        "--home",
-        &get_home,
-        "get",
-        "--no-local",
-        "--peer",
-        &peer,
-        "-o",
-        &path,
-        &hash,
-    ];
-    let mut getter = Running::start(&programs.dignet, &get)?;
-    let mut getter_memory = 0;
-    // The program ends right after its last event, so memory is read as it goes.
+    let what = ["--peer", &peer, "-o", &path, field(ready, "hash")?];
+    let args = [&["--json", "--home", &home, "get", "--no-local"][..], &what].concat();
+    let mut getter = Running::start(&programs.dignet, &args)?;
     while let Some(line) = getter.next_event()? {
-        getter_memory = getter
-            .peak_memory()
-            .unwrap_or(getter_memory)
-            .max(getter_memory);
+        // The program ends right after its last event, so memory is read as it goes.
+        let memory = getter.peak_memory().unwrap_or_default();
+        round.getter_memory = round.getter_memory.max(memory);
         if is_event(&line, "done") {
+            ensure!(copy.metadata()?.len() == bytes, "the copy has another size");
             let seconds = field(&line, "elapsed_ms")?.parse::<f64>()? / 1000.0;
-            ensure!(
-                std::fs::metadata(&copy)?.len() == bytes,
-                "the copy has another size"
-            );
-            let host_memory = host.peak_memory()?;
-            let get = bytes as f64 / seconds;
-            return Ok(Round {
-                tcp,
-                tls,
-                sha256,
-                index,
-                get,
-                host_memory,
-                getter_memory,
-            });
+            round.get = bytes as f64 / seconds;
+            return Ok(());
         }
     }
     anyhow::bail!("the transfer failed")
 }
 
+#[allow(clippy::print_stdout, reason = "the table is the result")]
 fn report(rounds: &[Round], options: &Options) {
     let median = |value: fn(&Round) -> f64| {
         let mut values: Vec<f64> = rounds.iter().map(value).collect();

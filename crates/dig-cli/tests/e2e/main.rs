@@ -1,4 +1,5 @@
 //! `dignet` as people and programs use it: real processes, real files, and where several machines are needed, network namespaces.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail at once")]
 
 mod bad_input;
 mod lan;
