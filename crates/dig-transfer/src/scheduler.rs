@@ -236,10 +236,7 @@ impl Scheduler {
         match refusal {
             Refusal::Cancelled if ours => {}
             Refusal::Cancelled => record.hush(now + BACKOFF),
-            Refusal::Busy(wait) => {
-                record.hush(now + wait.clamp(BACKOFF, LONGEST_BUSY));
-                record.slot_limit = record.slots.max(1);
-            }
+            Refusal::Busy(wait) => record.too_much(now + wait.clamp(BACKOFF, LONGEST_BUSY)),
             Refusal::NotHere => {
                 let groups = self.queue.groups();
                 self.peers

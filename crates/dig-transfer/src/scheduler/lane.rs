@@ -26,6 +26,8 @@ const FIRST_RATE: f64 = 20e6;
 const GROWTH: f64 = 1.1;
 /// An interval between two requests that is not idleness: what the caller needs to react.
 const IDLE: Duration = Duration::from_millis(5);
+/// After so many full answers a lane that was called busy is tried with one request more.
+const RETRY_SLOT: u32 = 32;
 /// Silence that is never a stall.
 const PATIENCE: f64 = 0.5;
 
@@ -106,6 +108,8 @@ pub(super) struct Lane {
     pub(super) slots: u16,
     /// How many that may be.
     pub(super) slot_limit: u16,
+    /// Requests answered in full.
+    answers: u32,
     /// The last arrival, or when the lane became busy.
     heard: Now,
     /// When the last byte asked for had come.
@@ -128,7 +132,6 @@ pub(super) struct Lane {
 impl Lane {
     pub(super) fn new(now: Now, peer: PeerKey, traits: LaneTraits) -> Self {
         let rtt = MinRtt::new(now, traits.rtt);
-        let usable = traits.max_requests - traits.max_requests.div_ceil(4);
         Self {
             peer,
             traits,
@@ -138,7 +141,8 @@ impl Lane {
             in_flight: 0,
             order: Vec::new(),
             slots: 0,
-            slot_limit: usable.max(1),
+            slot_limit: usable(traits),
+            answers: 0,
             heard: now,
             idle_since: now,
             busy_until: None,
@@ -152,9 +156,21 @@ impl Lane {
         }
     }
 
-    /// Requests that the lane takes when the peer never said that it was busy.
-    pub(super) fn slot_ceiling(&self) -> u16 {
-        (self.traits.max_requests - self.traits.max_requests.div_ceil(4)).max(1)
+    /// A request was answered in full: after some of them, one more may be tried than a busy peer took.
+    pub(super) fn answered(&mut self) {
+        self.slots = self.slots.saturating_sub(1);
+        self.answers = self.answers.wrapping_add(1);
+        if self.answers.is_multiple_of(RETRY_SLOT) && self.slot_limit < usable(self.traits) {
+            self.slot_limit += 1;
+        }
+    }
+
+    /// The peer is too busy for one request more. While it works on others only their number is the matter.
+    pub(super) fn too_much(&mut self, until: Now) {
+        self.slot_limit = self.slots.max(1);
+        if self.slots == 0 {
+            self.hush(until);
+        }
     }
 
     /// Bytes a second, once measured.
@@ -252,7 +268,7 @@ impl Lane {
     fn grow(&mut self, now: Now, bytes: f64) {
         let ceiling = self
             .rate()
-            .map(|rate| 2.0 * rate * (self.rtt_seconds() + 2.5 * SLACK));
+            .map(|rate| 2.0 * rate * (self.rtt_seconds() + SLACK));
         let first = *FIRST.end() * CHUNK;
         let Phase::Start {
             size,
@@ -335,6 +351,11 @@ impl Lane {
         self.rate.forget();
         self.phase = Phase::start(&self.rtt);
     }
+}
+
+/// Three quarters of what the other side takes: the rest is for manifests, searches and other transfers.
+fn usable(traits: LaneTraits) -> u16 {
+    (traits.max_requests - traits.max_requests.div_ceil(4)).max(1)
 }
 
 impl Phase {

@@ -7,8 +7,10 @@ use std::{collections::BTreeMap, time::Duration};
 const HYSTERESIS: f64 = 1.2;
 /// By how much the total must rise for one lane more to stay.
 const WORTH: f64 = 1.1;
-/// How long a further lane is tried.
-const TRIAL: Duration = Duration::from_secs(1);
+/// How long a further lane has to come up to its rate before it is measured.
+const SETTLE: Duration = Duration::from_secs(1);
+/// How long goodput is measured for a comparison.
+const MEASURE: Duration = Duration::from_secs(2);
 /// When the first trial may begin, and the longest pause between two.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(64));
 /// Stalls after which a lane is no longer preferred.
@@ -20,8 +22,23 @@ const FAST: f64 = 100e6;
 #[derive(Debug)]
 struct Trial {
     lane: LaneKey,
-    ends: Now,
     before: f64,
+    measures: Now,
+    ends: Now,
+}
+
+/// Bytes counted since a time: what moving averages of two lanes cannot tell when one path feeds both.
+#[derive(Debug, Default, Clone, Copy)]
+struct Count {
+    since: Now,
+    bytes: u64,
+}
+
+impl Count {
+    fn rate(self, now: Now, bytes: u64) -> f64 {
+        bytes.saturating_sub(self.bytes) as f64
+            / now.saturating_sub(self.since).as_secs_f64().max(0.001)
+    }
 }
 
 /// The state of a peer.
@@ -39,6 +56,9 @@ pub(super) struct Peer {
     pub(super) received: u64,
     /// Verified first from here, over lanes that are gone.
     pub(super) verified: u64,
+    count: Count,
+    /// Goodput of the last full measure.
+    counted: Option<f64>,
     trial: Option<Trial>,
     pause: Duration,
     next_trial: Now,
@@ -76,9 +96,8 @@ impl Peer {
     /// A lane is not to be asked for now; the best of the others steps in where it was the only one.
     pub(super) fn set_aside(&mut self, now: Now, key: LaneKey, lanes: &Lanes) {
         self.active.retain(|lane| *lane != key);
-        if self.trial.as_ref().is_some_and(|trial| trial.lane == key) {
-            self.trial = None;
-        }
+        // Whether the lane on trial went or the one that it was measured against: there is nothing left to compare.
+        self.trial = None;
         if !self.active.is_empty() {
             return;
         }
@@ -132,15 +151,26 @@ impl Peer {
         let Some(lead) = self.active.first().and_then(|key| lanes.get(key)) else {
             return;
         };
+        let bytes = self
+            .lanes
+            .iter()
+            .filter_map(|key| lanes.get(key))
+            .map(|lane| lane.received)
+            .sum();
         let busy = lead
             .filled
             .is_some_and(|at| now.saturating_sub(at) < Duration::from_millis(500));
         let Some(rate) = lead.rate().filter(|_| busy && lead.is_settled()) else {
+            (self.count, self.counted) = (Count { since: now, bytes }, None);
             return;
         };
         if self.trial.is_some() {
-            self.end_trial(now, lanes, rate);
+            self.go_on_trying(now, bytes, lanes);
             return;
+        }
+        if now.saturating_sub(self.count.since) >= MEASURE {
+            self.counted = Some(self.count.rate(now, bytes));
+            self.count = Count { since: now, bytes };
         }
         let Some(reserve) = self.reserve(lanes) else {
             return;
@@ -153,37 +183,58 @@ impl Peer {
             return;
         }
         let dearer = other.traits.carrier_rank > lead.traits.carrier_rank;
-        if now < self.next_trial
-            || self.active.len() >= usize::from(most)
-            || (dearer && rate > FAST)
-        {
-            return;
+        let may = now >= self.next_trial
+            && self.active.len() < usize::from(most)
+            && !(dearer && rate > FAST);
+        if let Some(before) = self.counted.filter(|_| may) {
+            let measures = now + SETTLE;
+            self.trial = Some(Trial {
+                lane: reserve,
+                before,
+                measures,
+                ends: measures + MEASURE,
+            });
+            self.active.push(reserve);
         }
-        self.trial = Some(Trial {
-            lane: reserve,
-            ends: now + TRIAL,
-            before: self.total(lanes),
-        });
-        self.active.push(reserve);
     }
 
-    fn end_trial(&mut self, now: Now, lanes: &Lanes, lead: f64) {
-        let Some(trial) = self.trial.take_if(|trial| now >= trial.ends) else {
-            return;
-        };
-        if self.total(lanes) >= trial.before * WORTH {
-            self.next_trial = now + self.pause;
+    fn go_on_trying(&mut self, now: Now, bytes: u64, lanes: &Lanes) {
+        let Some(trial) = &self.trial else { return };
+        if now < trial.measures {
+            self.count = Count { since: now, bytes };
+        }
+        if now < trial.ends {
             return;
         }
-        let added = lanes.get(&trial.lane).and_then(Lane::rate).unwrap_or(0.0);
+        let (lane, before) = (trial.lane, trial.before);
+        let total = self.count.rate(now, bytes);
+        (self.trial, self.counted, self.count) = (None, None, Count { since: now, bytes });
+        // What both measured while they shared the path is not what either measures alone.
+        self.next_judgement = now + PAUSES.0;
+        if total < before * WORTH {
+            self.end_trial(now, lane, lanes);
+        }
+        self.next_trial = now + self.pause;
+    }
+
+    /// A lane more did not raise the total: the two share a bottleneck, so that neither is better alone. The cheaper one does.
+    fn end_trial(&mut self, now: Now, added: LaneKey, lanes: &Lanes) {
+        let known = |key: &LaneKey| {
+            lanes
+                .get(key)
+                .map(|lane| (lane.traits.carrier_rank, lane.rate().unwrap_or(0.0)))
+        };
         let pause = (self.pause * 2).min(PAUSES.1);
-        if added > lead * HYSTERESIS {
-            self.lead(now, trial.lane);
+        let (new, old) = (known(&added), self.active.first().and_then(known));
+        if new
+            .zip(old)
+            .is_some_and(|(new, old)| new.0 < old.0 && new.1 >= old.1)
+        {
+            self.lead(now, added);
         } else {
-            self.active.retain(|key| *key != trial.lane);
+            self.active.retain(|key| *key != added);
         }
         self.pause = pause;
-        self.next_trial = now + pause;
     }
 
     /// Goodput of the active lanes.

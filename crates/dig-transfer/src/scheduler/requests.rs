@@ -62,8 +62,7 @@ impl Scheduler {
         request.state = State::Arrived;
         request.since = now;
         if let Some(lane) = self.lanes.get_mut(&key) {
-            lane.slots = lane.slots.saturating_sub(1);
-            lane.slot_limit = (lane.slot_limit + 1).min(lane.slot_ceiling());
+            lane.answered();
         }
         if done {
             self.forget(id);

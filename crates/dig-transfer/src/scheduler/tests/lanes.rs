@@ -101,3 +101,61 @@ fn the_old_lane_is_drained() {
     );
     assert_eq!(world.scheduler.active_lane(PeerKey(1)), Some(LaneKey(2)));
 }
+
+#[test]
+fn a_second_lane_goes_where_the_total_does_not_rise() {
+    for rate in [20.0, 60.0] {
+        let mut world = World::new(
+            SchedulerConfig::default(),
+            4 * CHUNKS,
+            vec![lane(1, rate * MB, 0.05), lane(1, rate * MB, 0.05)],
+        );
+        world.downlink = Some(20.0 * MB);
+        assert!(world.run(60.0));
+        let (share, waste) = (world.outcome.rate() / (20.0 * MB), world.outcome.waste());
+        println!(
+            "{:.1} %, waste {:.2} %, {:?}",
+            share * 100.0,
+            waste * 100.0,
+            world.outcome.switches
+        );
+        assert!(share > 0.97 && waste < 0.02, "{share}, waste {waste}");
+        assert_eq!(
+            world.outcome.switches.len(),
+            1,
+            "the lead moved for nothing"
+        );
+    }
+}
+
+/// A trial that fails after the lead has stalled must not leave the peer without a lane.
+#[test]
+fn a_peer_with_lanes_always_has_an_active_one() {
+    for seed in 0..40 {
+        println!("seed {seed}");
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut fated = |rate: f64| {
+            let spec = lane(1, rate * MB, 0.05).rank(rng.u8(0..2));
+            (0..6).fold(spec, |spec, turn| {
+                let at = f64::from(turn) * 2.0 + 2.0 * rng.f64();
+                spec.then(at, Fate::Rate(if rng.bool() { 0.0 } else { rate * MB }))
+            })
+        };
+        let lanes = vec![fated(10.0), fated(10.0), lane(1, 5.0 * MB, 0.1).rank(2)];
+        let mut world = World::new(SchedulerConfig::default(), 2 * CHUNKS, lanes);
+        world.downlink = Some(12.0 * MB);
+        let mut until = 0.0;
+        while !world.run(until) {
+            until += 0.1;
+            assert!(
+                until == 0.1 || world.scheduler.active_lane(PeerKey(1)).is_some(),
+                "seed {seed} at {until}"
+            );
+            assert!(
+                until < 120.0,
+                "seed {seed}: {} left",
+                world.scheduler.left()
+            );
+        }
+    }
+}

@@ -39,6 +39,33 @@ fn audit(scheduler: &Scheduler, chunks: u64) {
         }
     }
     assert_eq!(scheduler.flight.held(), held);
+    let free = (0..chunks).filter(|chunk| {
+        scheduler
+            .queue
+            .run_of(chunk / 16, &(*chunk..chunk + 1), 1)
+            .is_some()
+    });
+    let counted: u64 = scheduler
+        .queue
+        .open_classes()
+        .map(|(_, class)| class.free)
+        .sum();
+    assert_eq!(counted, free.count() as u64);
+    audit_lanes(scheduler);
+}
+
+fn audit_lanes(scheduler: &Scheduler) {
+    for (key, peer) in &scheduler.peers {
+        assert_eq!(
+            peer.active.is_empty(),
+            peer.lanes.is_empty(),
+            "{key:?}: {peer:?}"
+        );
+        assert!(
+            peer.active.iter().all(|lane| peer.lanes.contains(lane)),
+            "{key:?}: {peer:?}"
+        );
+    }
     for (key, lane) in &scheduler.lanes {
         let requests: Vec<_> = lane
             .order

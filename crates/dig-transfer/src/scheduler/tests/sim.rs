@@ -41,6 +41,8 @@ pub(super) struct LaneSpec {
     pub(super) rtt: f64,
     pub(super) rank: u8,
     pub(super) max_requests: u16,
+    /// It is busy with so many, whatever it said.
+    pub(super) busy_beyond: usize,
     /// Up from this time on.
     pub(super) from: f64,
     pub(super) fates: Vec<(f64, Fate)>,
@@ -53,6 +55,7 @@ pub(super) fn lane(peer: u64, rate: f64, rtt: f64) -> LaneSpec {
         rtt,
         rank: 0,
         max_requests: 64,
+        busy_beyond: 64,
         from: 0.0,
         fates: Vec::new(),
     }
@@ -424,7 +427,10 @@ impl World {
         if !far.up {
             return;
         }
-        let (rtt, busy) = (far.spec.rtt, far.busy);
+        let (rtt, busy) = (
+            far.spec.rtt,
+            far.busy || far.queue.len() >= far.spec.busy_beyond,
+        );
         let holds = self.holds[&PeerKey(far.spec.peer)]
             .as_ref()
             .is_none_or(|held| held.contains(run.group()));

@@ -1,7 +1,12 @@
 //! Peers that lie, die, refuse; and bounds that the user sets.
 
-use super::sim::{Fate, LaneSpec, MB, World, lane};
-use crate::scheduler::{PeerKey, SchedulerConfig, Strategy};
+use super::sim::{Fate, LaneSpec, MB, World, lane, seconds};
+use crate::{
+    chunk::CHUNK_LEN,
+    scheduler::{Action, LaneKey, LaneTraits, Now, PeerKey, Scheduler, SchedulerConfig, Strategy},
+    set::NumberSet,
+};
+use std::sync::Arc;
 
 /// 64 MiB.
 const CHUNKS: u64 = 1024;
@@ -182,4 +187,85 @@ fn a_small_file_comes_fast() {
         world.outcome.rate() / MB
     );
     assert!(world.outcome.took < 0.13, "{}", world.outcome.took);
+}
+
+#[test]
+fn what_somebody_waits_for_comes_first() {
+    let lanes = vec![
+        lane(1, 10.0 * MB, 0.02),
+        lane(2, 5.0 * MB, 0.05),
+        lane(3, 0.1 * MB, 0.1),
+    ];
+    for strategy in [Strategy::FastestAvailable, Strategy::RarestFirst] {
+        let config = SchedulerConfig {
+            strategy,
+            ..SchedulerConfig::default()
+        };
+        let mut world = World::new(config, CHUNKS, lanes.clone());
+        assert!(!world.run(1.0));
+        world.scheduler.want_window(world.now, Some(700..764));
+        assert!(world.run(20.0));
+        let window = &world.outcome.done[700..764];
+        let last = window.iter().copied().fold(0.0, f64::max);
+        println!("{strategy:?}: the window is here at {last:.2} s");
+        // 4 MiB at 15 MB/s, behind what was already asked for.
+        assert!(last < 2.0, "{last}");
+    }
+}
+
+#[test]
+fn a_peer_that_takes_few_requests_is_kept_busy() {
+    let few = LaneSpec {
+        busy_beyond: 3,
+        ..lane(1, 20.0 * MB, 0.05)
+    };
+    let world = ended(SchedulerConfig::default(), vec![few], 4.2);
+    assert!(world.outcome.waste() <= 0.0);
+}
+
+#[test]
+fn the_loser_is_cancelled_at_once() {
+    let mut scheduler = Scheduler::new(
+        SchedulerConfig::default(),
+        &NumberSet::full(1),
+        Arc::new(|_| CHUNK_LEN as u32),
+    );
+    let traits = LaneTraits {
+        max_requests: 64,
+        rtt: None,
+        carrier_rank: 0,
+    };
+    let mut asked = Vec::new();
+    for peer in [1, 2] {
+        scheduler.lane_up(Now::ZERO, LaneKey(peer), PeerKey(peer), traits);
+        scheduler.peer_holds(Now::ZERO, PeerKey(peer), None);
+    }
+    let mut now = Now::ZERO;
+    while asked.len() < 2 {
+        while let Some(action) = scheduler.poll(now) {
+            if let Action::Request { lane, request, run } = action {
+                assert_eq!((run.first, run.count), (0, 1));
+                asked.push((lane, request));
+            }
+        }
+        now = scheduler.next_wake().unwrap();
+        assert!(now < seconds(1.0), "nobody took over");
+    }
+    let (loser, winner) = (asked[0], asked[1]);
+    assert_ne!(loser.0, winner.0);
+    scheduler.received(now, winner.0, winner.1, CHUNK_LEN as u32);
+    scheduler.chunk_done(now, winner.0, 0);
+    assert_eq!(
+        scheduler.poll(now),
+        Some(Action::Cancel {
+            lane: loser.0,
+            request: loser.1
+        })
+    );
+    assert!(scheduler.is_done());
+    // What comes all the same is counted as waste.
+    scheduler.received(now, loser.0, loser.1, CHUNK_LEN as u32);
+    scheduler.chunk_done(now, loser.0, 0);
+    let wasted = |lane: LaneKey| scheduler.peer_stats(PeerKey(lane.0)).unwrap().wasted;
+    assert_eq!((wasted(winner.0), wasted(loser.0)), (0, CHUNK_LEN as u64));
 }
