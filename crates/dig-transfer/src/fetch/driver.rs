@@ -218,17 +218,21 @@ impl Driver {
     fn pump(&mut self, now: Instant) {
         self.hashing.pump(now);
         self.writing.pump();
-        if self.writing.backlog() <= self.config.budget / 3 {
+        if !self.is_held_up() {
             self.schedule();
         }
     }
 
+    /// Whether the disk is so far behind that nothing more may be asked for.
+    fn is_held_up(&self) -> bool {
+        self.writing.backlog() > self.config.budget / 3
+    }
+
     fn wake(&self) -> Option<Instant> {
-        let scheduler = self
-            .stage
-            .as_ref()
-            .and_then(|stage| stage.scheduler.next_wake());
-        let scheduler = scheduler.map(|now| self.start + now);
+        let stage = self.stage.as_ref().filter(|_| !self.is_held_up());
+        let scheduler = stage
+            .and_then(|stage| stage.scheduler.next_wake())
+            .map(|now| self.start + now);
         [scheduler, self.hashing.wake()].into_iter().flatten().min()
     }
 

@@ -335,7 +335,7 @@ impl Driver {
         self.phase = Phase::Fetching;
         self.start_stage(Subject::Content(layout.clone()), wanted, done);
         if let Some(stage) = &self.stage {
-            (self.total, self.resumed) = (stage.bytes(false), stage.bytes(true));
+            (self.total, self.resumed) = (stage.bytes(), stage.bytes_done());
         }
         if self.resumed > 0 {
             self.emit(FetchEvent::Resumed {

@@ -77,13 +77,12 @@ impl Stage {
         max_ahead: Option<u64>,
     ) -> Self {
         let mut missing = wanted.clone();
-        let mut left = 0;
-        for chunk in wanted.iter() {
-            let here = done.contains(chunk);
-            left += u64::from(!here);
-            if here || expected.contains(&chunk) {
-                missing.remove(chunk);
-            }
+        let mut left = wanted.count();
+        for chunk in done.iter() {
+            left -= u64::from(missing.remove(chunk));
+        }
+        for chunk in expected.clone() {
+            missing.remove(chunk);
         }
         let scheduler = SchedulerConfig {
             strategy: config.strategy,
@@ -135,13 +134,25 @@ impl Stage {
             .all(|chunk| self.done.contains(chunk) || !self.wanted.contains(chunk))
     }
 
-    /// Bytes of the wanted chunks, or of those that are done; the table is not counted.
-    pub(super) fn bytes(&self, done: bool) -> u64 {
-        let chunks = self
-            .wanted
-            .iter()
-            .filter(|chunk| !self.subject.is_table(*chunk));
-        let chunks = chunks.filter(|chunk| !done || self.done.contains(*chunk));
+    /// Bytes of the wanted chunks; the table is not counted.
+    pub(super) fn bytes(&self) -> u64 {
+        match &self.subject {
+            Subject::Content(layout) if self.wanted.is_full() => layout.size(),
+            _ => self.bytes_of(self.wanted.iter()),
+        }
+    }
+
+    /// Bytes of the wanted chunks that are done; the table is not counted.
+    pub(super) fn bytes_done(&self) -> u64 {
+        self.bytes_of(
+            self.done
+                .iter()
+                .filter(|chunk| self.wanted.contains(*chunk)),
+        )
+    }
+
+    fn bytes_of(&self, chunks: impl Iterator<Item = u64>) -> u64 {
+        let chunks = chunks.filter(|chunk| !self.subject.is_table(*chunk));
         chunks
             .map(|chunk| self.subject.chunk_len(chunk) as u64)
             .sum()

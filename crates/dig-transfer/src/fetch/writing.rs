@@ -164,8 +164,10 @@ impl Writing {
     }
 
     fn send(&self, job: Job) {
-        // A thread that is gone has said why.
-        let _ = self.jobs.as_ref().map(|jobs| jobs.send(job));
+        if let Some(jobs) = &self.jobs {
+            // A thread that is gone has said why.
+            let _ = jobs.send(job);
+        }
     }
 }
 
@@ -210,7 +212,7 @@ struct Desk {
     whole: Option<InOrder>,
     unsynced: u64,
     synced: Instant,
-    syncing: Option<JoinHandle<Result<(), SinkError>>>,
+    syncing: Option<JoinHandle<Result<(), Box<SinkError>>>>,
 }
 
 impl Desk {
@@ -294,7 +296,7 @@ impl Desk {
         (self.unsynced, self.synced) = (0, Instant::now());
         let spawned = thread::Builder::new()
             .name("dig-sync".into())
-            .spawn(move || syncer.sync());
+            .spawn(move || syncer.sync().map_err(Box::new));
         match spawned {
             Ok(syncing) => self.syncing = Some(syncing),
             Err(error) => tracing::warn!(%error, "no thread for syncing; the next sync covers it"),
@@ -313,7 +315,7 @@ impl Desk {
 
     fn join(&mut self) -> Result<(), SinkError> {
         match self.syncing.take().map(JoinHandle::join) {
-            Some(Ok(result)) => result,
+            Some(Ok(result)) => result.map_err(|error| *error),
             Some(Err(_)) | None => Ok(()),
         }
     }

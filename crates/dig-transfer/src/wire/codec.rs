@@ -161,10 +161,11 @@ fn encode_info(info: &Info) -> Bytes {
 }
 
 fn encode_refused(refused: &Refused) -> Bytes {
-    let mut text = refused.text.as_str();
-    while text.len() > MAX_TEXT {
-        text = &text[..text.floor_char_boundary(MAX_TEXT)];
+    let mut len = refused.text.len().min(MAX_TEXT);
+    while !refused.text.is_char_boundary(len) {
+        len -= 1;
     }
+    let text = &refused.text[..len];
     let mut out = BytesMut::with_capacity(6 + text.len());
     out.put_u16(refused.code.code());
     out.put_u32(refused.retry.map_or(0, |retry| milliseconds(retry).max(1)));
@@ -306,7 +307,10 @@ fn decode_manifest(mut payload: Bytes) -> Result<Message, WireError> {
     let first = payload
         .try_get_u32()
         .map_err(|_| malformed("MANIFEST", "it ends early"))?;
-    if payload.is_empty() || payload.len() % 32 != 0 || payload.len() > 32 * MAX_MANIFEST_NODES {
+    if payload.is_empty()
+        || !payload.len().is_multiple_of(32)
+        || payload.len() > 32 * MAX_MANIFEST_NODES
+    {
         return Err(malformed("MANIFEST", "not 1 to 2,048 whole nodes"));
     }
     Ok(Message::Manifest {
