@@ -1,15 +1,23 @@
 //! One fetch, one honest source.
 
 use crate::world::{Node, TOO_LONG, config, fetch_from, file, finish, folder};
+use bytes::Bytes;
 use dig_transfer::{
+    chunk::Digest,
     fetch::{self, Fetch, FetchError, FetchEvent, Verified},
-    sink::{FileSink, MemorySink, StreamSink, Target},
+    header::ContentHeader,
+    layout::Layout,
+    sink::{
+        ChunkReader, ContentSink, FileSink, MemorySink, Resumed, SinkError, StreamSink, Target,
+    },
+    table::Table,
 };
 use dig_types::{ContentKind, Sha256Hash};
 use futures::StreamExt as _;
 use sha2::{Digest as _, Sha256};
 use std::{
     io::Write,
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -261,4 +269,69 @@ async fn who_does_not_have_it_says_so() {
         "{:?}",
         fetched.result
     );
+}
+
+/// Takes some, then the disk is full.
+#[derive(Debug)]
+struct SmallDisk {
+    inner: MemorySink,
+    left: u64,
+}
+
+impl ContentSink for SmallDisk {
+    fn open(
+        &mut self,
+        header: &ContentHeader,
+        layout: &Arc<Layout>,
+        table: Option<&Arc<Table>>,
+    ) -> Result<Resumed, SinkError> {
+        self.inner.open(header, layout, table)
+    }
+
+    fn keep_manifest(&mut self, manifest: &[Digest]) -> Result<(), SinkError> {
+        self.inner.keep_manifest(manifest)
+    }
+
+    fn write(&mut self, first: u64, chunks: &[Bytes]) -> Result<(), SinkError> {
+        self.left = self
+            .left
+            .checked_sub(chunks.len() as u64)
+            .ok_or(SinkError::NoSpace {
+                path: "disk".into(),
+                needed: 1,
+                free: 0,
+            })?;
+        self.inner.write(first, chunks)
+    }
+
+    fn sync(&mut self) -> Result<(), SinkError> {
+        self.inner.sync()
+    }
+
+    fn commit(&mut self) -> Result<Option<PathBuf>, SinkError> {
+        self.inner.commit()
+    }
+
+    fn reader(&self) -> Option<Arc<dyn ChunkReader>> {
+        self.inner.reader()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_ends_the_fetch_with_its_error() {
+    let content = file(10, 20 << 20);
+    let (source, client) = (Node::new(1).with(&content.store), Node::new(100));
+    let sink = SmallDisk {
+        inner: MemorySink::new(),
+        left: 100,
+    };
+    let memory = sink.inner.content();
+    let fetch = Fetch::start(content.hash, config(), fetch::to(sink));
+    fetch.add_link(source.connect(&client));
+    let fetched = finish(fetch, memory).await;
+    match fetched.result {
+        Err(FetchError::Sink(error)) => assert!(matches!(*error, SinkError::NoSpace { .. })),
+        other => panic!("{other:?}"),
+    }
+    assert!(!fetched.content.is_committed() && fetched.content.chunks().len() <= 100);
 }

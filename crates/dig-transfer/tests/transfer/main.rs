@@ -11,5 +11,6 @@
 mod fetching;
 mod hostile_clients;
 mod liars;
+mod links;
 mod several;
 mod world;
