@@ -25,10 +25,10 @@ use crate::{
 };
 use bytes::Bytes;
 use dig_types::{ContentHash, NodeId, Sha256Hash};
-use std::{collections::HashMap, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, io, sync::Arc, time::Duration};
 use tokio::{
     sync::{broadcast, mpsc, watch},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until},
 };
 
 /// Time between two looks at what only time tells, and between two [`FetchEvent::Progress`].
@@ -37,8 +37,6 @@ const TICK: Duration = Duration::from_millis(150);
 const STALLED: Duration = Duration::from_secs(3);
 /// Data within this time counts as coming from a peer.
 const RECENT: Duration = Duration::from_secs(2);
-/// How long the end of a cancelled fetch waits for the disk.
-const CLOSE: Duration = Duration::from_millis(700);
 /// Answers looked at before anything else is done.
 const BURST: usize = 64;
 
@@ -104,15 +102,15 @@ pub(super) struct Driver {
     pub(super) total: u64,
     pub(super) resumed: u64,
     pub(super) verified: Verified,
-    start: Instant,
-    last_progress: Instant,
+    pub(super) start: Instant,
+    pub(super) last_progress: Instant,
     stalled: bool,
     alone: bool,
     told: Option<Progress>,
     meter: Meter,
     commands: mpsc::UnboundedReceiver<Command>,
     answers_in: mpsc::UnboundedReceiver<Answer>,
-    results_in: mpsc::UnboundedReceiver<Event>,
+    pub(super) results_in: mpsc::UnboundedReceiver<Event>,
     events: broadcast::Sender<FetchEvent>,
     pub(super) store: watch::Sender<Option<Arc<dyn ContentStore>>>,
 }
@@ -446,70 +444,8 @@ impl Driver {
         }
     }
 
-    /// Why it ends without being done.
-    fn failure(&self) -> FetchError {
-        match self.sources.iter().any(|(_, source)| source.is_open()) {
-            true => FetchError::Stalled(self.last_progress.elapsed()),
-            false => self.sources.error(),
-        }
-    }
-
-    fn done(&self, path: Option<PathBuf>) -> Option<FetchDone> {
-        Some(FetchDone {
-            opened: self.opened.clone()?,
-            path,
-            bytes: self.total,
-            fetched: self.fetched,
-            wasted: self.wasted,
-            elapsed: self.start.elapsed(),
-            verified: self.verified,
-            sources: self.sources.shares(),
-        })
-    }
-
-    /// The end of a fetch that is only to describe.
-    pub(super) fn described(&self) -> Option<FetchDone> {
-        self.done(None)
-    }
-
     pub(super) fn emit(&self, event: FetchEvent) {
         // Nobody listening is no error.
         let _ = self.events.send(event);
-    }
-
-    /// Tells the other sides, and lets the disk finish.
-    async fn close(&mut self, complete: bool) {
-        for (_, source) in self.sources.iter() {
-            if complete && !self.config.describe_only && source.is_open() {
-                source.link.done(self.hash);
-            }
-            for request in self.flights.of_link(source.link.id()) {
-                source.link.cancel(request);
-            }
-            if let Some(open) = source.open {
-                source.link.cancel(open);
-            }
-        }
-        if let ManifestState::Asked(parts) = &self.manifest
-            && let Some(source) = self.sources.get(parts.from)
-        {
-            source.link.cancel(parts.request);
-        }
-        if let Some(swarm) = &self.swarm {
-            swarm.publish();
-        }
-        if !self.writing.close() {
-            return;
-        }
-        let closed = async {
-            while let Some(event) = self.results_in.recv().await {
-                if matches!(event, Event::Written(Written::Closed | Written::Failed(_))) {
-                    return;
-                }
-            }
-        };
-        if timeout(CLOSE, closed).await.is_err() {
-            tracing::info!("the disk is slow; what it has not taken is fetched again next time");
-        }
     }
 }

@@ -1,6 +1,17 @@
 //! The manifest on its way.
 
-use crate::{chunk::Digest, link::LinkId, manifest::Manifest};
+use super::{
+    driver::{Driver, Event, Phase},
+    sources::Source,
+};
+use crate::{
+    chunk::Digest,
+    layout::Shape,
+    link::{Ask, LinkId},
+    manifest::{Manifest, ManifestError},
+    wire::Message,
+};
+use dig_types::ContentKind;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -67,5 +78,125 @@ impl ManifestState {
         if matches!(self, Self::Asked(parts) if parts.from == from) {
             *self = Self::Missing;
         }
+    }
+}
+
+impl Driver {
+    pub(super) fn ask_manifest(&mut self, id: LinkId, now: Instant) {
+        let Some(source) = self.sources.get(id) else {
+            return;
+        };
+        if let Ok(request) = source.link.ask(
+            Message::ManifestGet(self.hash),
+            Ask::Manifest,
+            &self.answers,
+        ) {
+            self.manifest = ManifestState::Asked(Parts::new(now, id, request));
+        }
+    }
+
+    /// Sees to it that somebody is asked for the manifest.
+    pub(super) fn check_manifest(&mut self, now: Instant) {
+        if !matches!(self.phase, Phase::Fetching) {
+            return;
+        }
+        if let ManifestState::Asked(parts) = &self.manifest
+            && parts.is_stalled(now)
+        {
+            let (from, request) = (parts.from, parts.request);
+            if let Some(source) = self.sources.get_mut(from) {
+                source.no_manifest(now);
+                source.link.cancel(request);
+            }
+            self.manifest = ManifestState::Missing;
+        }
+        if !matches!(self.manifest, ManifestState::Missing) {
+            return;
+        }
+        if let Some(header) = self
+            .header
+            .filter(|header| Shape::new(header.chunks).nodes() <= 1)
+        {
+            let nodes: Vec<Digest> = (header.chunks > 0)
+                .then_some(header.root)
+                .into_iter()
+                .collect();
+            if let Ok(manifest) = Manifest::from_nodes(&header, nodes.into()) {
+                return self.manifest_here(manifest, true);
+            }
+        }
+        let open = self
+            .sources
+            .iter()
+            .filter(|(_, source)| source.is_open() && source.manifest_at <= now);
+        if let Some((id, _)) = open.min_by_key(|(_, source)| source.slow_manifests) {
+            self.ask_manifest(id, now);
+        }
+    }
+
+    /// Part of the manifest has come.
+    pub(super) fn manifest_part(&mut self, id: LinkId, request: u32, first: u32, nodes: &[Digest]) {
+        let ManifestState::Asked(parts) = &mut self.manifest else {
+            return;
+        };
+        if (parts.from, parts.request) != (id, request) {
+            return;
+        }
+        if parts.add(Instant::now(), first, nodes) {
+            return self.manifest_complete();
+        }
+        if let Some(node) = self.sources.get(id).map(Source::node) {
+            self.ban(node, "the parts of its manifest do not follow each other");
+        }
+    }
+
+    /// All of the manifest may be here, now that more of it has come or it is known how long it is.
+    pub(super) fn manifest_complete(&mut self) {
+        let (ManifestState::Asked(parts), Some(header)) = (&mut self.manifest, self.header) else {
+            return;
+        };
+        let counted = header.kind == ContentKind::File || self.opened.is_some();
+        if !counted || (parts.nodes.len() as u64) < Shape::new(header.chunks).nodes() {
+            return;
+        }
+        let (id, request, nodes) = (parts.from, parts.request, std::mem::take(&mut parts.nodes));
+        if let Some(source) = self.sources.get(id) {
+            source.link.settle(request);
+        }
+        self.manifest = ManifestState::Checking(id);
+        let results = self.results.clone();
+        tokio::task::spawn_blocking(move || {
+            let _ = results.send(Event::Manifest(Manifest::from_nodes(&header, nodes.into())));
+        });
+    }
+
+    pub(super) fn manifest_checked(&mut self, result: Result<Manifest, ManifestError>) {
+        let ManifestState::Checking(id) = self.manifest else {
+            return;
+        };
+        match result {
+            Ok(manifest) => self.manifest_here(manifest, true),
+            Err(error) => {
+                self.manifest = ManifestState::Missing;
+                if let Some(node) = self.sources.get(id).map(Source::node) {
+                    self.ban(node, &error.to_string());
+                }
+            }
+        }
+    }
+
+    pub(super) fn manifest_here(&mut self, manifest: Manifest, keep: bool) {
+        if keep {
+            self.writing.keep_manifest(manifest.nodes().clone());
+        }
+        if let Some(swarm) = &self.swarm {
+            swarm.set_manifest(manifest.clone());
+        }
+        if let ManifestState::Asked(parts) = &self.manifest
+            && let Some(source) = self.sources.get(parts.from)
+        {
+            source.link.cancel(parts.request);
+        }
+        self.manifest = ManifestState::Here(manifest);
     }
 }

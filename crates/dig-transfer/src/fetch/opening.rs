@@ -1,22 +1,20 @@
-//! From a hash to a content that can be fetched: description, table, manifest, sink.
+//! From a hash to a content that can be fetched: description, table, sink.
 
 use super::{
-    FetchError, FetchEvent, Opened, Verified,
+    FetchError, FetchEvent, Opened,
     driver::{Driver, Event, Phase},
     flight::{First, Flight},
-    manifest::{ManifestState, Parts},
     sources::{Holds, Loss},
     stage::{Stage, Subject},
     swarm::SwarmStore,
-    whole,
     writing::Terms,
 };
 use crate::{
-    chunk::{CHUNK_LEN, Digest, GROUP_CHUNKS, Run},
+    chunk::{CHUNK_LEN, GROUP_CHUNKS, Run},
     header::{ContentHeader, chunks_of},
     layout::{Layout, Shape},
     link::{Ask, LinkId},
-    manifest::{Manifest, ManifestError},
+    manifest::Manifest,
     set::NumberSet,
     sink::Resumed,
     store::ContentStore,
@@ -25,8 +23,8 @@ use crate::{
     wire::{Info, Message, RefusalCode, Refused, Want},
 };
 use bytes::Bytes;
-use dig_types::{ContentKind, Sha256Hash};
-use std::{io, sync::Arc, time::Duration};
+use dig_types::ContentKind;
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// How long a link may take to say what the content is: it comes from memory, so this is for slow paths.
@@ -393,166 +391,6 @@ impl Driver {
         self.store
             .send_replace(Some(swarm.clone() as Arc<dyn ContentStore>));
         self.swarm = Some(swarm);
-    }
-
-    fn ask_manifest(&mut self, id: LinkId, now: Instant) {
-        let Some(source) = self.sources.get(id) else {
-            return;
-        };
-        if let Ok(request) = source.link.ask(
-            Message::ManifestGet(self.hash),
-            Ask::Manifest,
-            &self.answers,
-        ) {
-            self.manifest = ManifestState::Asked(Parts::new(now, id, request));
-        }
-    }
-
-    /// Sees to it that somebody is asked for the manifest.
-    pub(super) fn check_manifest(&mut self, now: Instant) {
-        if !matches!(self.phase, Phase::Fetching) {
-            return;
-        }
-        if let ManifestState::Asked(parts) = &self.manifest
-            && parts.is_stalled(now)
-        {
-            let (from, request) = (parts.from, parts.request);
-            if let Some(source) = self.sources.get_mut(from) {
-                source.no_manifest(now);
-                source.link.cancel(request);
-            }
-            self.manifest = ManifestState::Missing;
-        }
-        if !matches!(self.manifest, ManifestState::Missing) {
-            return;
-        }
-        if let Some(header) = self
-            .header
-            .filter(|header| Shape::new(header.chunks).nodes() <= 1)
-        {
-            let nodes: Vec<Digest> = (header.chunks > 0)
-                .then_some(header.root)
-                .into_iter()
-                .collect();
-            if let Ok(manifest) = Manifest::from_nodes(&header, nodes.into()) {
-                return self.manifest_here(manifest, true);
-            }
-        }
-        let open = self
-            .sources
-            .iter()
-            .filter(|(_, source)| source.is_open() && source.manifest_at <= now);
-        if let Some((id, _)) = open.min_by_key(|(_, source)| source.slow_manifests) {
-            self.ask_manifest(id, now);
-        }
-    }
-
-    /// Part of the manifest has come.
-    pub(super) fn manifest_part(&mut self, id: LinkId, request: u32, first: u32, nodes: &[Digest]) {
-        let ManifestState::Asked(parts) = &mut self.manifest else {
-            return;
-        };
-        if (parts.from, parts.request) != (id, request) {
-            return;
-        }
-        if parts.add(Instant::now(), first, nodes) {
-            return self.manifest_complete();
-        }
-        if let Some(node) = self.sources.get(id).map(super::sources::Source::node) {
-            self.ban(node, "the parts of its manifest do not follow each other");
-        }
-    }
-
-    /// All of the manifest may be here, now that more of it has come or it is known how long it is.
-    fn manifest_complete(&mut self) {
-        let (ManifestState::Asked(parts), Some(header)) = (&mut self.manifest, self.header) else {
-            return;
-        };
-        let counted = header.kind == ContentKind::File || self.opened.is_some();
-        if !counted || (parts.nodes.len() as u64) < Shape::new(header.chunks).nodes() {
-            return;
-        }
-        let (id, request, nodes) = (parts.from, parts.request, std::mem::take(&mut parts.nodes));
-        if let Some(source) = self.sources.get(id) {
-            source.link.settle(request);
-        }
-        self.manifest = ManifestState::Checking(id);
-        let results = self.results.clone();
-        tokio::task::spawn_blocking(move || {
-            let _ = results.send(Event::Manifest(Manifest::from_nodes(&header, nodes.into())));
-        });
-    }
-
-    pub(super) fn manifest_checked(&mut self, result: Result<Manifest, ManifestError>) {
-        let ManifestState::Checking(id) = self.manifest else {
-            return;
-        };
-        match result {
-            Ok(manifest) => self.manifest_here(manifest, true),
-            Err(error) => {
-                self.manifest = ManifestState::Missing;
-                if let Some(node) = self.sources.get(id).map(super::sources::Source::node) {
-                    self.ban(node, &error.to_string());
-                }
-            }
-        }
-    }
-
-    fn manifest_here(&mut self, manifest: Manifest, keep: bool) {
-        if keep {
-            self.writing.keep_manifest(manifest.nodes().clone());
-        }
-        if let Some(swarm) = &self.swarm {
-            swarm.set_manifest(manifest.clone());
-        }
-        if let ManifestState::Asked(parts) = &self.manifest
-            && let Some(source) = self.sources.get(parts.from)
-        {
-            source.link.cancel(parts.request);
-        }
-        self.manifest = ManifestState::Here(manifest);
-    }
-
-    /// Everything may be here and written.
-    pub(super) fn check_complete(&mut self) {
-        let complete = self.stage.as_ref().is_some_and(|stage| stage.left == 0);
-        if !matches!(self.phase, Phase::Fetching) || !complete || self.writing.backlog() > 0 {
-            return;
-        }
-        let (Some(_), Some(layout)) = (self.config.verify_sha256, self.layout.clone()) else {
-            return self.commit();
-        };
-        self.phase = Phase::Hashing;
-        self.emit(FetchEvent::Hashing);
-        match self.reader.clone() {
-            Some(reader) => whole::hash(reader, layout.chunks(), self.results.clone()),
-            None => self.writing.whole_sha256(),
-        }
-    }
-
-    /// The SHA-256 of the whole file is known.
-    pub(super) fn sha256(&mut self, result: io::Result<Sha256Hash>) -> Result<(), FetchError> {
-        let Some(expected) = self.config.verify_sha256 else {
-            return Ok(());
-        };
-        let found = result.map_err(|error| {
-            let path = std::path::PathBuf::from("what was just written");
-            FetchError::Sink(Arc::new(crate::sink::SinkError::Io { path, error }))
-        })?;
-        if found != expected {
-            return Err(FetchError::WrongSha256 {
-                expected,
-                found: Some(found),
-            });
-        }
-        self.verified = Verified::Sha256;
-        self.commit();
-        Ok(())
-    }
-
-    fn commit(&mut self) {
-        self.phase = Phase::Committing;
-        self.writing.commit();
     }
 }
 
