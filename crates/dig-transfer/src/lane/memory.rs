@@ -70,8 +70,17 @@ pub fn memory_lanes(left: NodeId, right: NodeId) -> (Lane, Lane) {
             relayed: false,
             max_requests: 64,
         },
-        sender: Box::new(MemorySender { frames, closed: closed.clone() }),
-        receiver: Box::new(MemoryReceiver { frames: incoming, closed: closed.clone() }),
+        sender: Box::new(MemorySender {
+            frames,
+            closed: closed.clone(),
+        }),
+        receiver: Box::new(MemoryReceiver {
+            frames: incoming,
+            closed: closed.clone(),
+        }),
     };
-    (end(right, to_right, from_right), end(left, to_left, from_left))
+    (
+        end(right, to_right, from_right),
+        end(left, to_left, from_left),
+    )
 }
