@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 mod fetching;
+mod links;
 mod plan;
 
 pub(crate) use fetching::Fetching;

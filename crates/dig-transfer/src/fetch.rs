@@ -9,7 +9,7 @@
 //! - A folder's table is fetched first, each group proved up to the root.
 
 use crate::{
-    link::Link,
+    link::{Link, LinkId},
     sink::{ContentSink, SinkError},
     store::ContentStore,
     table::Table,
@@ -115,6 +115,8 @@ pub enum FetchEvent {
         node: NodeId,
         /// Why.
         reason: String,
+        /// Whether the node was asked and does not give the content, so that another link to it would be vain.
+        refused: bool,
     },
     /// There are links, but none has anything that is still missing, or none delivers.
     Stalled,
@@ -127,6 +129,13 @@ pub enum FetchEvent {
     Redial {
         /// Whose.
         node: NodeId,
+    },
+    /// From now on the chunks of a node come over this link: it is the first, or measures better than the last.
+    Active {
+        /// Whose.
+        node: NodeId,
+        /// Which.
+        link: LinkId,
     },
     /// All is here; the SHA-256 of the whole file is being computed.
     Hashing,

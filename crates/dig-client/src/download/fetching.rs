@@ -1,6 +1,6 @@
 //! Fetching one content: sources come and go, the fetch takes what they give, patience ends.
 
-use super::{Teller, plan::Wanted};
+use super::{Teller, links::Links, plan::Wanted};
 use crate::{
     client::Inner,
     connector::{Dial, DialFailure, DialFailureClass, Method},
@@ -23,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a first source is looked for at least, so that the local network has time to answer.
 const SEARCH: Duration = Duration::from_secs(6);
+/// Why an address of a ticket is passed over.
+const NOT_DIALLED: &str = "inside this machine or a network that it is not on, where no ticket may lead; if you mean it, name it with --peer";
 /// How often patience is judged.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -33,6 +35,7 @@ pub(crate) struct Fetching {
     options: DownloadOptions,
     tell: Teller,
     sources: Sources,
+    links: Links,
     started: Instant,
     last_progress: Instant,
     /// Verified bytes at the last progress.
@@ -62,6 +65,7 @@ impl Fetching {
             options,
             tell,
             sources,
+            links: Links::default(),
             started: now,
             last_progress: now,
             bytes: 0,
@@ -207,6 +211,14 @@ impl Fetching {
     }
 
     async fn search(&mut self) {
+        for addr in self.wanted.refused.clone() {
+            self.sources.note(DialFailure {
+                node: None,
+                addr: Some(addr),
+                class: DialFailureClass::NotDialled,
+                reason: NOT_DIALLED.to_owned(),
+            });
+        }
         for peer in self.wanted.peers.clone() {
             self.sources.add(peer);
         }
@@ -242,15 +254,11 @@ impl Fetching {
 
     fn link_up(&mut self, link: Arc<Link>, method: Method, elapsed: Duration, fetch: &Fetch) {
         let info = link.info();
-        self.tell.tell(DownloadEvent::Connected {
-            node: info.node,
-            remote: info.remote,
-            method,
-            relayed: info.relayed,
-            carrier: info.carrier,
-            elapsed,
-        });
-        self.sources.link_is_up();
+        if self.sources.has_dismissed(&info.node) {
+            return;
+        }
+        self.links.up(&link, method, elapsed, &self.tell);
+        self.sources.link_is_up(info.node, info.remote);
         (self.linked, self.ever_linked) = (true, true);
         self.said_waiting = false;
         fetch.add_link(link);
@@ -296,18 +304,30 @@ impl Fetching {
                 }));
             }
             FetchEvent::Banned { node, reason } => {
-                self.tell.tell(DownloadEvent::Banned { node, reason })
+                self.sources.dismiss(node);
+                self.tell.tell(DownloadEvent::Banned { node, reason });
             }
-            FetchEvent::LinkLost { node, reason } => self.sources.note(DialFailure {
-                node: Some(node),
-                addr: None,
-                class: DialFailureClass::Unreachable,
+            FetchEvent::LinkLost {
+                node,
                 reason,
-            }),
+                refused,
+            } => {
+                // Whoever waits asks again: what is not there now may be there later.
+                if refused && !self.options.wait {
+                    self.sources.dismiss(node);
+                }
+                self.sources.note(DialFailure {
+                    node: Some(node),
+                    addr: None,
+                    class: DialFailureClass::Unreachable,
+                    reason,
+                });
+            }
             FetchEvent::NoPeers { reasons } => {
                 self.linked = false;
                 self.say_waiting(reasons.join("; "));
             }
+            FetchEvent::Active { node, link } => self.links.active(node, link, &self.tell),
             FetchEvent::Hashing => self.last_progress = Instant::now(),
             _ => {}
         }
@@ -325,14 +345,17 @@ impl Fetching {
         if self.gave_up {
             return;
         }
-        if !self.linked && (self.moved || self.options.wait || self.ever_linked) {
-            self.sources.retry();
+        let again = !self.linked && (self.moved || self.options.wait || self.ever_linked);
+        if again && self.sources.retry() {
             self.exhausted = false;
         }
         if self.options.wait {
             return;
         }
-        let patience = if self.moved || self.linked {
+        let patience = if !self.linked && self.sources.are_all_dismissed() {
+            // Somebody else may still be found, but nobody who is known is asked again.
+            self.exhausted || self.last_progress.elapsed() >= SEARCH.min(self.options.timeout)
+        } else if self.moved || self.linked {
             self.last_progress.elapsed() >= self.options.timeout
         } else {
             let nothing_left = self.exhausted || self.sources.is_hopeless();

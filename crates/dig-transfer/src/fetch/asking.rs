@@ -46,8 +46,15 @@ impl Driver {
                         });
                     }
                 }
-                Action::Active { lane, .. } | Action::Stalled { lane } => {
-                    tracing::debug!(lane = lane.0, ?action, "scheduler");
+                Action::Active { lane, .. } => {
+                    let link = LinkId(lane.0);
+                    if let Some(source) = self.sources.get(link) {
+                        let node = source.node();
+                        self.emit(FetchEvent::Active { node, link });
+                    }
+                }
+                Action::Stalled { lane } => {
+                    tracing::debug!(lane = lane.0, "a lane is silent");
                 }
             }
         }

@@ -335,11 +335,8 @@ impl ServingLane {
             let state = self.state();
             state.fetching.contains(&hash) || state.opens.values().any(|open| open.hash == hash)
         };
-        if known {
-            self.server.emit(super::ServeEvent::Delivered {
-                node: self.info.node,
-                hash,
-            });
+        if known && let Some(event) = self.server.sessions.delivered(self.peer(), hash) {
+            self.server.emit(event);
         }
     }
 }

@@ -23,6 +23,8 @@ struct Session {
     lanes: u32,
     bytes: u64,
     told: Instant,
+    /// Whether the peer said that it has all it wanted, which it says on each lane.
+    delivered: bool,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +57,7 @@ impl Sessions {
                 lanes: 0,
                 bytes: 0,
                 told: Instant::now(),
+                delivered: false,
             });
         session.lanes += 1;
         (session.lanes == 1).then_some(ServeEvent::Started {
@@ -79,6 +82,14 @@ impl Sessions {
             hash,
             bytes,
         })
+    }
+
+    /// A peer says that it has all it wanted; told once.
+    pub(super) fn delivered(&self, peer: Peer, hash: ContentHash) -> Option<ServeEvent> {
+        let mut state = self.state();
+        let session = state.sessions.get_mut(&(peer, hash));
+        let known = session.is_some_and(|session| std::mem::replace(&mut session.delivered, true));
+        (!known).then_some(ServeEvent::Delivered { node: peer.0, hash })
     }
 
     pub(super) fn sent(&self, peer: Peer, hash: &ContentHash, bytes: u64) -> Option<ServeEvent> {
