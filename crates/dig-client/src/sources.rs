@@ -7,7 +7,12 @@ use futures::{
     StreamExt as _,
     stream::{BoxStream, SelectAll},
 };
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// Most failures that are kept for the error at the end.
@@ -25,6 +30,10 @@ pub(crate) struct Sources {
     finds: SelectAll<BoxStream<'static, Found>>,
     dials: SelectAll<BoxStream<'static, Dial>>,
     known: Vec<PeerRecord>,
+    /// Who answered where.
+    met: BTreeMap<SocketAddr, NodeId>,
+    /// Who sent something false, or does not give the content: they are not dialled again.
+    dismissed: BTreeSet<NodeId>,
     failures: Vec<DialFailure>,
     retry_in: Duration,
     retry_at: Option<Instant>,
@@ -49,6 +58,8 @@ impl Sources {
             finds: SelectAll::new(),
             dials: SelectAll::new(),
             known: Vec::new(),
+            met: BTreeMap::new(),
+            dismissed: BTreeSet::new(),
             failures: Vec::new(),
             retry_in: FIRST_RETRY,
             retry_at: None,
@@ -63,7 +74,7 @@ impl Sources {
     /// Dials a peer, unless all that is known of it is being dialled already.
     pub(crate) fn add(&mut self, peer: PeerRecord) {
         let foreign = |node: NodeId| !self.trusted.is_empty() && !self.trusted.contains(&node);
-        if peer.addrs.is_empty() || peer.node.is_some_and(foreign) {
+        if peer.addrs.is_empty() || peer.node.is_some_and(foreign) || self.is_dismissed(&peer) {
             return;
         }
         let same = |known: &&mut PeerRecord| match (known.node, peer.node) {
@@ -95,17 +106,51 @@ impl Sources {
         }
     }
 
-    /// No link is up: dials everybody again before long.
-    pub(crate) fn retry(&mut self) {
+    /// No link is up: dials everybody again before long. Whether there is anybody to dial.
+    pub(crate) fn retry(&mut self) -> bool {
         if self.retry_at.is_none() && self.dials.is_empty() && !self.known.is_empty() {
             self.retry_at = Some(Instant::now() + self.retry_in);
             self.retry_in = (self.retry_in * 2).min(LONGEST_RETRY);
         }
+        !self.is_idle()
     }
 
-    /// A link is up: the next loss is retried soon.
-    pub(crate) fn link_is_up(&mut self) {
+    /// A link to this node is up: the next loss is retried soon.
+    pub(crate) fn link_is_up(&mut self, node: NodeId, remote: Option<SocketAddr>) {
         self.retry_in = FIRST_RETRY;
+        if let Some(remote) = remote {
+            self.met.insert(remote, node);
+        }
+    }
+
+    /// This node is of no use: it is not dialled again.
+    pub(crate) fn dismiss(&mut self, node: NodeId) {
+        self.dismissed.insert(node);
+        let mut known = std::mem::take(&mut self.known);
+        known.retain(|peer| !self.is_dismissed(peer));
+        self.known = known;
+    }
+
+    /// Whether this node has been dismissed.
+    pub(crate) fn has_dismissed(&self, node: &NodeId) -> bool {
+        self.dismissed.contains(node)
+    }
+
+    /// A peer of unknown identity is whoever answered at its addresses.
+    fn is_dismissed(&self, peer: &PeerRecord) -> bool {
+        let here = |addr| {
+            let node = self.met.get(addr);
+            node.is_some_and(|node| self.has_dismissed(node))
+        };
+        match &peer.node {
+            Some(node) => self.has_dismissed(node),
+            None => peer.addrs.iter().all(here),
+        }
+    }
+
+    /// Whether everybody who was found has been dismissed.
+    pub(crate) fn are_all_dismissed(&self) -> bool {
+        self.known.is_empty() && !self.dismissed.is_empty()
     }
 
     /// Whether nothing is being dialled, or about to be.
@@ -146,7 +191,7 @@ impl Sources {
                     }
                     return SourceNews::Dial(dial);
                 }
-                () = at(retry_at) => {
+                () = at(retry_at), if retry_at.is_some() => {
                     self.retry_at = None;
                     for peer in self.known.clone() {
                         self.dials.push(self.connector.connect(peer));

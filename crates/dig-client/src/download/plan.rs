@@ -12,7 +12,7 @@ use crate::{
 use dig_discovery::Lookup;
 use dig_transfer::fetch::FetchError;
 use dig_types::{ContentHash, PeerRecord, Sha256Hash};
-use std::sync::Arc;
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 /// A content to fetch, with what is known before its first byte.
@@ -22,6 +22,8 @@ pub(crate) struct Wanted {
     /// What somebody calls it; empty if nobody said.
     pub(crate) name: String,
     pub(crate) peers: Vec<PeerRecord>,
+    /// Addresses of its ticket that are not dialled.
+    pub(crate) refused: BTreeSet<SocketAddr>,
     pub(crate) sha256: Option<Sha256Hash>,
 }
 
@@ -34,6 +36,7 @@ impl Wanted {
                 .map(|name| name.as_str().to_owned())
                 .unwrap_or_default(),
             peers: candidate.peers,
+            refused: BTreeSet::new(),
             sha256,
         }
     }
@@ -74,28 +77,25 @@ pub(crate) async fn wanted(
     tell: &Teller,
 ) -> Result<Vec<Wanted>, DownloadError> {
     let sha256 = options.sha256;
-    let known = |hash, name: String, peers| {
+    let known = |hash, name: String, (peers, refused)| {
         vec![Wanted {
             hash,
             name,
             peers,
+            refused,
             sha256,
         }]
     };
     match what {
         What::Ticket(ticket) => {
-            let (peers, refused) = Inner::of_ticket(what);
-            if !refused.is_empty() {
-                tracing::info!(?refused, "the ticket names addresses that are not dialled");
-            }
             let name = ticket
                 .name
                 .as_ref()
                 .map(ToString::to_string)
                 .unwrap_or_default();
-            Ok(known(ticket.hash, name, peers))
+            Ok(known(ticket.hash, name, Inner::of_ticket(what)))
         }
-        What::Hash(hash) => Ok(known(*hash, String::new(), Vec::new())),
+        What::Hash(hash) => Ok(known(*hash, String::new(), Default::default())),
         What::Name(name) | What::NameAt(name, _) => {
             tell.tell(DownloadEvent::Searching);
             let owner = if let What::NameAt(_, owner) = what {

@@ -330,7 +330,7 @@ impl Driver {
 
     /// A link is of no use any more.
     pub(super) fn lose(&mut self, link: LinkId, loss: Loss) {
-        let reason = loss.reason();
+        let (reason, refused) = (loss.reason(), loss.is_final());
         let Some(source) = self.sources.lose(link, loss) else {
             return;
         };
@@ -342,6 +342,7 @@ impl Driver {
         self.emit(FetchEvent::LinkLost {
             node: source.node(),
             reason,
+            refused,
         });
     }
 

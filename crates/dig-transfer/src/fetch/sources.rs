@@ -98,6 +98,11 @@ pub(super) enum Loss {
 }
 
 impl Loss {
+    /// Whether the node itself does not give the content, now or in a while.
+    pub(super) const fn is_final(&self) -> bool {
+        matches!(self, Self::Refused(refused) if !matches!(refused.code, RefusalCode::Busy | RefusalCode::ShuttingDown))
+    }
+
     pub(super) fn reason(&self) -> String {
         match self {
             Self::Refused(refused) => match refused.code {
