@@ -71,7 +71,7 @@ pub(crate) async fn run(global: &Global, args: GetArgs, output: &Output) -> Resu
 
 pub(crate) fn parse(text: &str) -> Result<What, Failure> {
     text.parse().map_err(|error| {
-        Failure::new(Kind::Usage, format!("{}: {error}", text::name(text)))
+        Failure::new(Kind::Usage, format!("{}: {error}", text::beginning(text)))
             .hint("expected a ticket, a content hash, sha256:HEX, a name, or NAME@NODE_ID")
     })
 }

@@ -69,11 +69,11 @@ fn usage(error: &clap::Error) -> ExitCode {
     let asked_for_json = std::env::args_os().any(|arg| arg == "--json");
     if error.use_stderr() && asked_for_json {
         let text = error.to_string();
-        let message = text
-            .trim_start_matches("error: ")
-            .lines()
-            .next()
-            .unwrap_or_default();
+        // The first paragraph is what is wrong; the rest is advice.
+        let paragraph = text.trim_start_matches("error: ").lines();
+        let paragraph = paragraph.take_while(|line| !line.is_empty());
+        let words: Vec<&str> = paragraph.map(str::trim).collect();
+        let message = text::name(&words.join(" "));
         let failure = Failure::new(Kind::Usage, message).hint("see dignet --help");
         return Output::new(true).failure(&failure);
     }

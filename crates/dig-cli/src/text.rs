@@ -45,6 +45,15 @@ pub(crate) fn count(number: u64, one: &str) -> String {
     }
 }
 
+/// Enough of a long word, a ticket say, to tell which is meant.
+pub(crate) fn beginning(text: &str) -> String {
+    const SHOWN: usize = 64;
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}...", name(&text[..end])),
+        None => name(text),
+    }
+}
+
 /// A name from elsewhere, so that it cannot move the cursor or turn the line around.
 pub(crate) fn name(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
