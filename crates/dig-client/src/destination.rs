@@ -50,6 +50,24 @@ pub(crate) fn find_complete(
     Ok(None)
 }
 
+/// Whether an earlier run may have left part of the content: then nothing is asked for before it is known what is missing.
+/// Where the name is not known yet, neither is the place.
+pub(crate) fn may_resume(options: &DownloadOptions, hash: ContentHash, name: &str) -> bool {
+    if name.is_empty() && !matches!(options.destination, Destination::Path(_)) {
+        return options.destination != Destination::StandardOutput;
+    }
+    let Some(target) = target(options, hash, name, None) else {
+        return false;
+    };
+    let (Some(folder), Some(stem)) = (target.path.parent(), target.path.file_name()) else {
+        return false;
+    };
+    let stem = stem.to_string_lossy();
+    let beside = folder.join(format!("{stem}.part.journal"));
+    let other = folder.join(format!("{stem}.{}.part.journal", hash.short()));
+    beside.exists() || other.exists()
+}
+
 fn target(
     options: &DownloadOptions,
     hash: ContentHash,

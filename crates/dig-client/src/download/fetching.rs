@@ -149,6 +149,7 @@ impl Fetching {
         config.limit = self.options.limit;
         config.select = self.options.filter.clone();
         config.verify_sha256 = self.wanted.sha256;
+        config.eager = !destination::may_resume(&self.options, self.wanted.hash, &self.wanted.name);
         config
     }
 
