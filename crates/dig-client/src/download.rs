@@ -19,7 +19,7 @@ mod fetching;
 mod links;
 mod plan;
 
-pub(crate) use fetching::Fetching;
+pub(crate) use fetching::{Fetching, SEARCH};
 pub(crate) use plan::wanted;
 
 /// Events that wait for a slow listener; progress is dropped first.

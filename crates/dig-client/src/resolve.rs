@@ -2,6 +2,7 @@
 
 use crate::{
     client::Inner,
+    download::SEARCH,
     error::DownloadError,
     event::DownloadEvent,
     names::{Claimant, Verdict, judge},
@@ -24,6 +25,8 @@ const SETTLE: Duration = Duration::from_millis(600);
 const MAX_CANDIDATES: usize = 3;
 /// A host may take this long to compute a SHA-256 before it counts as not found.
 const LONGEST_PENDING: Duration = Duration::from_secs(60);
+/// After which time a peer that has nothing, or does not answer, is asked again by who waits.
+const AGAIN: Duration = Duration::from_secs(2);
 /// Most claims that are considered.
 const MAX_CLAIMS: usize = 256;
 
@@ -49,6 +52,8 @@ pub(crate) struct Resolution<'a> {
     found: SelectAll<BoxStream<'static, Found>>,
     asking: FuturesUnordered<BoxFuture<'static, Asked>>,
     candidates: Vec<Candidate>,
+    /// Until when others are looked for, while nobody is being asked.
+    search_until: Instant,
     reached: bool,
     unreachable: bool,
 }
@@ -65,6 +70,7 @@ impl<'a> Resolution<'a> {
             found,
             asking: FuturesUnordered::new(),
             candidates: Vec::new(),
+            search_until: Instant::now() + SEARCH.min(options.timeout),
             reached: false,
             unreachable: false,
         }
@@ -117,8 +123,9 @@ impl<'a> Resolution<'a> {
             }
             if let Some(estimate) = self.client.query.estimate(&sha256) {
                 tell(DownloadEvent::Pending { estimate });
-                give_up =
-                    give_up.map(|time| time.max(Instant::now() + estimate).min(pending_until));
+                let known = (Instant::now() + estimate).min(pending_until);
+                give_up = give_up.map(|time| time.max(known));
+                self.search_until = self.search_until.max(known);
             }
             if self.candidates.len() > before {
                 let settle = Instant::now() + SETTLE;
@@ -143,17 +150,27 @@ impl<'a> Resolution<'a> {
 
     /// Takes in one piece of news; `None` when there is no more, or the time is over.
     async fn step(&mut self, give_up: Option<Instant>) -> Result<Option<()>, DownloadError> {
+        let over = match give_up {
+            Some(time) if self.asking.is_empty() => Some(time.min(self.search_until)),
+            other => other,
+        };
         let over = async {
-            match give_up {
+            match over {
                 Some(time) => tokio::time::sleep_until(time).await,
                 None => std::future::pending().await,
             }
         };
+        if self.found.is_empty() && self.asking.is_empty() {
+            return Ok(None);
+        }
         tokio::select! {
-            Some(found) = self.found.next() => self.take(found),
-            Some(asked) = self.asking.next() => self.hear(asked),
+            found = self.found.next(), if !self.found.is_empty() => {
+                found.into_iter().for_each(|found| self.take(found));
+            }
+            asked = self.asking.next(), if !self.asking.is_empty() => {
+                asked.into_iter().for_each(|asked| self.hear(asked));
+            }
             () = over => return Ok(None),
-            else => return Ok(None),
         }
         Ok(Some(()))
     }
@@ -197,11 +214,22 @@ impl<'a> Resolution<'a> {
                 self.reached = true;
                 self.ask_later(asked.addrs, eta);
             }
-            Ok(Answer::NotFound) => self.reached = true,
+            Ok(Answer::NotFound) => {
+                self.reached = true;
+                self.ask_again(asked.addrs);
+            }
             Err(error) => {
                 tracing::debug!(%error, addrs = ?asked.addrs, "no answer");
                 self.unreachable = true;
+                self.ask_again(asked.addrs);
             }
+        }
+    }
+
+    /// Who waits asks again: what is not there now may be there later.
+    fn ask_again(&mut self, addrs: Vec<std::net::SocketAddr>) {
+        if self.options.wait {
+            self.ask_later(addrs, AGAIN);
         }
     }
 

@@ -22,7 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 /// How long a first source is looked for at least, so that the local network has time to answer.
-const SEARCH: Duration = Duration::from_secs(6);
+pub(crate) const SEARCH: Duration = Duration::from_secs(6);
 /// Why an address of a ticket is passed over.
 const NOT_DIALLED: &str = "inside this machine or a network that it is not on, where no ticket may lead; if you mean it, name it with --peer";
 /// How often patience is judged.
@@ -47,6 +47,8 @@ pub(crate) struct Fetching {
     ever_linked: bool,
     exhausted: bool,
     said_waiting: bool,
+    /// Whether all is here and only hashed once more, for however long that takes.
+    hashing: bool,
     gave_up: bool,
 }
 
@@ -74,6 +76,7 @@ impl Fetching {
             ever_linked: false,
             exhausted: false,
             said_waiting: false,
+            hashing: false,
             gave_up: false,
         }
     }
@@ -267,25 +270,7 @@ impl Fetching {
 
     fn on_event(&mut self, event: FetchEvent) {
         match event {
-            FetchEvent::Opened(opened) => {
-                let own = opened
-                    .name
-                    .map(|name| name.as_str().to_owned())
-                    .unwrap_or_default();
-                let name = if self.wanted.name.is_empty() {
-                    own
-                } else {
-                    self.wanted.name.clone()
-                };
-                let (kind, size, files) = (opened.kind, opened.size, opened.files);
-                self.tell.tell(DownloadEvent::Opened {
-                    kind,
-                    name,
-                    size,
-                    files,
-                });
-                self.last_progress = Instant::now();
-            }
+            FetchEvent::Opened(opened) => self.on_opened(&opened),
             FetchEvent::Resumed { bytes } => self.tell.tell(DownloadEvent::Resumed { bytes }),
             FetchEvent::Progress(fetch::Progress {
                 bytes,
@@ -329,9 +314,25 @@ impl Fetching {
                 self.say_waiting(reasons.join("; "));
             }
             FetchEvent::Active { node, link } => self.links.active(node, link, &self.tell),
-            FetchEvent::Hashing => self.last_progress = Instant::now(),
+            FetchEvent::Hashing => self.hashing = true,
             _ => {}
         }
+    }
+
+    fn on_opened(&mut self, opened: &Opened) {
+        let hint = opened.name.as_ref().map(ToString::to_string);
+        let name = match self.wanted.name.as_str() {
+            "" => hint.unwrap_or_default(),
+            known => known.to_owned(),
+        };
+        let (kind, size, files) = (opened.kind, opened.size, opened.files);
+        self.tell.tell(DownloadEvent::Opened {
+            kind,
+            name,
+            size,
+            files,
+        });
+        self.last_progress = Instant::now();
     }
 
     fn say_waiting(&mut self, reason: String) {
@@ -343,7 +344,7 @@ impl Fetching {
 
     /// Dials again, or gives up.
     fn judge(&mut self, fetch: &Fetch) {
-        if self.gave_up {
+        if self.gave_up || self.hashing {
             return;
         }
         let again = !self.linked && (self.moved || self.options.wait || self.ever_linked);
