@@ -21,7 +21,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     std::fs::write(
         &original,
         (0..24_000_000_u32)
-            .map(|i| (i * i >> 7) as u8)
+            .map(|i| (i.wrapping_mul(i) >> 7) as u8)
             .collect::<Vec<_>>(),
     )?;
 

@@ -124,6 +124,31 @@ pub(crate) const STEPS: &[Step] = &[
         "build",
         Action::Cargo(&["build", "--package", "dig-cli", "--locked"]),
     ),
+    // The examples that need neither an argument nor a network.
+    step(
+        "full-transfer",
+        Action::Cargo(&[
+            "run",
+            "--quiet",
+            "--locked",
+            "--package",
+            "dig-examples",
+            "--example",
+            "full_transfer",
+        ]),
+    ),
+    step(
+        "multi-source",
+        Action::Cargo(&[
+            "run",
+            "--quiet",
+            "--locked",
+            "--package",
+            "dig-examples",
+            "--example",
+            "multi_source",
+        ]),
+    ),
     step(
         "doc-tests",
         Action::Cargo(&["test", "--workspace", "--doc", "--locked"]),
