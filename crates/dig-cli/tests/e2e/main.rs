@@ -2,8 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail at once")]
 
 mod bad_input;
+mod changed;
+mod disk;
 mod lan;
 mod program;
+mod python;
 mod resume;
 mod sandbox;
 mod transfer;
