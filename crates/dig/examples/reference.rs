@@ -24,7 +24,10 @@ const PIECE: usize = 256 << 10;
 #[tokio::main]
 async fn main() -> Outcome<()> {
     let mut args = std::env::args().skip(1);
-    let (what, bytes) = (args.next().ok_or("tcp, tls or sha256?")?, args.next().ok_or("how many bytes?")?);
+    let (what, bytes) = (
+        args.next().ok_or("tcp, tls or sha256?")?,
+        args.next().ok_or("how many bytes?")?,
+    );
     let bytes: u64 = bytes.parse()?;
     let seconds = match what.as_str() {
         "tcp" => copy(bytes, None).await?,
@@ -56,7 +59,10 @@ fn aws_lc_rs_digest() -> ::aws_lc_rs::digest::Context {
 
 fn tls() -> Outcome<(TlsAcceptor, TlsConnector)> {
     let certified = rcgen::generate_simple_self_signed(["reference".to_owned()])?;
-    let (certificate, key) = (certified.cert.der().clone(), certified.signing_key.serialize_der());
+    let (certificate, key) = (
+        certified.cert.der().clone(),
+        certified.signing_key.serialize_der(),
+    );
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key));
     let provider = Arc::new(aws_lc_rs::default_provider());
     let server = ServerConfig::builder_with_provider(provider.clone())
