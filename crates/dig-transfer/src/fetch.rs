@@ -36,6 +36,7 @@ mod finishing;
 mod flight;
 mod hashing;
 mod manifest;
+mod members;
 mod meter;
 mod opening;
 mod sources;

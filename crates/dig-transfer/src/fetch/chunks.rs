@@ -1,8 +1,9 @@
 //! Chunks as they come: proved, hashed, written.
 
 use super::{
-    driver::{Driver, Phase},
+    driver::{Driver, Event, Phase},
     hashing::{Arrived, Hashed},
+    members::Checked,
     sources::{Holds, Source},
     stage::Subject,
 };
@@ -231,6 +232,13 @@ impl Driver {
             return;
         }
         let group = chunk / GROUP_CHUNKS;
+        if let (Some(members), Some(entries)) = (&mut self.members, self.entries.get(&group))
+            && let Some(entry) = entries.get((chunk % GROUP_CHUNKS) as usize)
+            && let Err(path) = members.add(chunk, entry)
+        {
+            // It is looked at before the last of the file's chunks can have been written.
+            let _ = self.results.send(Event::Members(Checked::False(path)));
+        }
         if stage.has_group(group) && matches!(stage.subject, Subject::Content(_)) {
             self.entries.remove(&group);
         }

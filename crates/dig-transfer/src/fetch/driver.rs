@@ -5,6 +5,7 @@ use super::{
     flight::Flights,
     hashing::{Hashed, Hashing},
     manifest::ManifestState,
+    members::{Checked, Members},
     meter::Meter,
     sources::{Loss, Sources},
     stage::Stage,
@@ -48,6 +49,7 @@ pub(super) enum Event {
     Manifest(Result<Manifest, ManifestError>),
     Table(Result<Table, String>),
     Sha256(io::Result<Sha256Hash>),
+    Members(Checked),
 }
 
 /// What is being done.
@@ -92,6 +94,8 @@ pub(super) struct Driver {
     /// Chunks of the table, until the sink is open.
     pub(super) table_chunks: Vec<Bytes>,
     pub(super) manifest: ManifestState,
+    /// The files of a folder, as far as their own hashes are not checked.
+    pub(super) members: Option<Members>,
     pub(super) hashing: Hashing,
     pub(super) writing: Writing,
     pub(super) swarm: Option<Arc<SwarmStore>>,
@@ -143,6 +147,7 @@ impl Driver {
             max_ahead: None,
             table_chunks: Vec::new(),
             manifest: ManifestState::Missing,
+            members: None,
             hashing: Hashing::new(results.clone()),
             writing: Writing::start(results.clone(), config.verify_sha256.is_some()),
             swarm: None,
@@ -315,6 +320,7 @@ impl Driver {
             Event::Written(Written::Committed(path)) => return Ok(self.done(path)),
             Event::Written(Written::Closed) => {}
             Event::Sha256(result) => self.sha256(result)?,
+            Event::Members(checked) => self.members_checked(checked)?,
         }
         Ok(None)
     }

@@ -4,6 +4,7 @@ use super::{
     FetchDone, FetchError, FetchEvent, Verified,
     driver::{Driver, Event, Phase},
     manifest::ManifestState,
+    members::{Checked, Members},
     whole,
     writing::Written,
 };
@@ -15,12 +16,28 @@ use tokio::time::timeout;
 /// How long the end of a cancelled fetch waits for the disk.
 const CLOSE: Duration = Duration::from_millis(700);
 
+/// The table of a folder gives a false hash for one of its files.
+pub(super) fn false_hash(path: &str) -> FetchError {
+    FetchError::Malformed(format!("its table has a false hash for {path:?}"))
+}
+
+fn unreadable(error: io::Error) -> FetchError {
+    let path = PathBuf::from("what was just written");
+    FetchError::Sink(Arc::new(SinkError::Io { path, error }))
+}
+
 impl Driver {
     /// Everything may be here and written.
     pub(super) fn check_complete(&mut self) {
         let complete = self.stage.as_ref().is_some_and(|stage| stage.left == 0);
         if !matches!(self.phase, Phase::Fetching) || !complete || self.writing.backlog() > 0 {
             return;
+        }
+        let members = self.members.take().filter(Members::has_left);
+        if let (Some(members), Some(reader)) = (members, self.reader.clone()) {
+            self.phase = Phase::Hashing;
+            self.emit(FetchEvent::Hashing);
+            return members.read_back(reader, self.results.clone());
         }
         let (Some(_), Some(layout)) = (self.config.verify_sha256, self.layout.clone()) else {
             return self.commit();
@@ -38,10 +55,7 @@ impl Driver {
         let Some(expected) = self.config.verify_sha256 else {
             return Ok(());
         };
-        let found = result.map_err(|error| {
-            let path = PathBuf::from("what was just written");
-            FetchError::Sink(Arc::new(SinkError::Io { path, error }))
-        })?;
+        let found = result.map_err(unreadable)?;
         if found != expected {
             return Err(FetchError::WrongSha256 {
                 expected,
@@ -51,6 +65,19 @@ impl Driver {
         self.verified = Verified::Sha256;
         self.commit();
         Ok(())
+    }
+
+    /// The hashes of a folder's files have been looked at.
+    pub(super) fn members_checked(&mut self, checked: Checked) -> Result<(), FetchError> {
+        match checked {
+            Checked::Right => {
+                self.phase = Phase::Fetching;
+                self.check_complete();
+                Ok(())
+            }
+            Checked::False(path) => Err(false_hash(&path)),
+            Checked::Unreadable(error) => Err(unreadable(error)),
+        }
     }
 
     fn commit(&mut self) {

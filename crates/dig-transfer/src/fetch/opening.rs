@@ -3,7 +3,9 @@
 use super::{
     FetchError, FetchEvent, Opened,
     driver::{Driver, Event, Phase},
+    finishing::false_hash,
     flight::{First, Flight},
+    members::{self, Members},
     sources::{Holds, Loss},
     stage::{Stage, Subject},
     swarm::SwarmStore,
@@ -262,6 +264,7 @@ impl Driver {
             return Ok(());
         };
         let table = Arc::new(table.map_err(FetchError::Malformed)?);
+        members::check_empty(&table).map_err(|path| false_hash(&path))?;
         if table.total_size() != header.size {
             return Err(FetchError::Malformed(
                 "the files of its table have another size than it says".into(),
@@ -331,6 +334,7 @@ impl Driver {
         }
         self.max_ahead = terms.window;
         self.phase = Phase::Fetching;
+        let left = done.clone();
         self.start_stage(Subject::Content(layout.clone()), wanted, done);
         if let Some(stage) = &self.stage {
             (self.total, self.resumed) = (stage.bytes(), stage.bytes_done());
@@ -343,6 +347,8 @@ impl Driver {
         if resumed.complete {
             return self.check_complete();
         }
+        let table = self.opened.as_ref().and_then(|opened| opened.table.clone());
+        self.members = table.map(|table| Members::new(layout, table, left));
         for (chunk, bytes) in (0..).zip(self.table_chunks.clone()) {
             self.verified(chunk, bytes, None);
         }

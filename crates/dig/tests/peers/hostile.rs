@@ -317,6 +317,13 @@ async fn tables_that_contradict_themselves() {
         Forged::table(&[Record::file("a", one), record])
     };
     is_refused(
+        "false hash of a file",
+        &changed(|record| record.hash[0] ^= 1),
+        &[one, two],
+        |_| {},
+    )
+    .await;
+    is_refused(
         "false size of a file",
         &changed(|record| record.size = 1 << 40),
         &[one, two],
