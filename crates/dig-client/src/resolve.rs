@@ -27,6 +27,10 @@ const MAX_CANDIDATES: usize = 3;
 const LONGEST_PENDING: Duration = Duration::from_secs(60);
 /// After which time a peer that has nothing, or does not answer, is asked again by who waits.
 const AGAIN: Duration = Duration::from_secs(2);
+/// After "pending", a host has this long to be asked again and say more: who asks waits longer each time.
+const ASK_AGAIN: Duration = Duration::from_secs(20);
+/// How often it is looked at whether a host says "pending".
+const LOOK: Duration = Duration::from_millis(200);
 /// Most claims that are considered.
 const MAX_CLAIMS: usize = 256;
 
@@ -115,17 +119,31 @@ impl<'a> Resolution<'a> {
         mut tell: impl FnMut(DownloadEvent),
     ) -> Result<Vec<Candidate>, DownloadError> {
         let pending_until = Instant::now() + LONGEST_PENDING;
-        let mut give_up = self.deadline();
+        let (mut give_up, mut told) = (self.deadline(), None);
         loop {
             let before = self.candidates.len();
-            if self.step(give_up).await?.is_none() {
-                break;
-            }
+            let now = Instant::now();
             if let Some(estimate) = self.client.query.estimate(&sha256) {
-                tell(DownloadEvent::Pending { estimate });
-                let known = (Instant::now() + estimate).min(pending_until);
-                give_up = give_up.map(|time| time.max(known));
-                self.search_until = self.search_until.max(known);
+                let known = now + estimate;
+                if told.is_none_or(|told| known > told + ASK_AGAIN) {
+                    told = Some(known);
+                    tell(DownloadEvent::Pending { estimate });
+                }
+                let patient = (now + estimate.max(ASK_AGAIN)).min(pending_until);
+                give_up = give_up.map(|time| time.max(patient));
+                self.search_until = self.search_until.max(patient);
+            }
+            // A mechanism that keeps asking a host does not tell that its answer is still pending.
+            let look = self
+                .over(give_up)
+                .map_or(now + LOOK, |over| over.min(now + LOOK));
+            if self.step(Some(look)).await?.is_none() {
+                let over = self
+                    .over(give_up)
+                    .is_some_and(|over| Instant::now() >= over);
+                if over || self.has_nothing_left() {
+                    break;
+                }
             }
             if self.candidates.len() > before {
                 let settle = Instant::now() + SETTLE;
@@ -148,19 +166,29 @@ impl<'a> Resolution<'a> {
         (!self.options.wait).then(|| Instant::now() + self.options.timeout)
     }
 
-    /// Takes in one piece of news; `None` when there is no more, or the time is over.
-    async fn step(&mut self, give_up: Option<Instant>) -> Result<Option<()>, DownloadError> {
-        let over = match give_up {
+    /// When the search ends that may last until `give_up`: earlier, if nobody is being asked.
+    fn over(&self, give_up: Option<Instant>) -> Option<Instant> {
+        match give_up {
             Some(time) if self.asking.is_empty() => Some(time.min(self.search_until)),
             other => other,
-        };
+        }
+    }
+
+    /// Whether nobody is being looked for or asked.
+    fn has_nothing_left(&self) -> bool {
+        self.found.is_empty() && self.asking.is_empty()
+    }
+
+    /// Takes in one piece of news; `None` when there is no more, or the time is over.
+    async fn step(&mut self, give_up: Option<Instant>) -> Result<Option<()>, DownloadError> {
+        let over = self.over(give_up);
         let over = async {
             match over {
                 Some(time) => tokio::time::sleep_until(time).await,
                 None => std::future::pending().await,
             }
         };
-        if self.found.is_empty() && self.asking.is_empty() {
+        if self.has_nothing_left() {
             return Ok(None);
         }
         tokio::select! {

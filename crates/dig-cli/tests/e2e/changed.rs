@@ -38,7 +38,7 @@ fn is_withdrawn(mut host: Host) -> Ended {
     let ended = host.program.end();
     let said = ended.failure(6, "local");
     assert!(
-        said.contains("changed on disk") && said.contains("share it again"),
+        said.contains("changed") && said.contains("share it again"),
         "{said}"
     );
     ended
