@@ -1,9 +1,10 @@
 //! A host over in-memory lanes: what it shares, answers, announces and withdraws.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail at once")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on must fail at once"
+)]
 
-use dig_discovery::{
-    Discovery as _, DiscoveryConfig, Lookup, MemoryNetwork, PeerDiscoveryManager,
-};
+use dig_discovery::{Discovery as _, DiscoveryConfig, Lookup, MemoryNetwork, PeerDiscoveryManager};
 use dig_host::{FileHost, HostConfig, HostEvent, MemoryListener, ShareOptions};
 use dig_transfer::{
     fetch::{self, Fetch, FetchConfig, FetchError},
@@ -35,11 +36,23 @@ impl World {
         let own = network.join(node(1), [10, 0, 0, 1].into());
         discovery.register(PeerSource::Local, Box::new(own));
         let server = Server::new(ServerConfig::default());
-        let host = FileHost::new(HostConfig { port: PORT, ..config }, server, Arc::new(discovery));
+        let host = FileHost::new(
+            HostConfig {
+                port: PORT,
+                ..config
+            },
+            server,
+            Arc::new(discovery),
+        );
         let (lanes, listener) = MemoryListener::new();
         host.listen(Arc::new(listener));
         let dir = tempfile::tempdir().unwrap();
-        Self { dir, network, host, lanes }
+        Self {
+            dir,
+            network,
+            host,
+            lanes,
+        }
     }
 
     fn file(&self, name: &str, bytes: &[u8]) -> std::path::PathBuf {
@@ -50,7 +63,11 @@ impl World {
 
     async fn share(&self, name: &str, bytes: &[u8], options: ShareOptions) -> ContentHash {
         let path = self.file(name, bytes);
-        self.host.add_file(path, options, |_| {}).await.unwrap().hash
+        self.host
+            .add_file(path, options, |_| {})
+            .await
+            .unwrap()
+            .hash
     }
 
     async fn link(&self) -> Arc<Link> {
@@ -76,8 +93,13 @@ impl World {
 
     /// Whether somebody else on the network finds it.
     async fn is_announced(&self, lookup: Lookup) -> bool {
-        let mut found = self.network.join(node(3), [10, 0, 0, 3].into()).find(lookup);
-        tokio::time::timeout(Duration::from_millis(50), found.next()).await.is_ok_and(|found| found.is_some())
+        let mut found = self
+            .network
+            .join(node(3), [10, 0, 0, 3].into())
+            .find(lookup);
+        tokio::time::timeout(Duration::from_millis(50), found.next())
+            .await
+            .is_ok_and(|found| found.is_some())
     }
 }
 
@@ -86,7 +108,11 @@ fn node(number: u8) -> NodeId {
 }
 
 fn named(name: &str, public: bool) -> ShareOptions {
-    ShareOptions { name: Some(name.parse().unwrap()), public, ..ShareOptions::default() }
+    ShareOptions {
+        name: Some(name.parse().unwrap()),
+        public,
+        ..ShareOptions::default()
+    }
 }
 
 #[tokio::test]
@@ -95,7 +121,12 @@ async fn serves_announces_and_withdraws() {
     let bytes = vec![7; 200_000];
     let hash = world.share("file", &bytes, named("movie", false)).await;
     assert!(world.is_announced(Lookup::Content(hash)).await);
-    assert!(!world.is_announced(Lookup::Name("movie".parse().unwrap())).await, "names are not public by default");
+    assert!(
+        !world
+            .is_announced(Lookup::Name("movie".parse().unwrap()))
+            .await,
+        "names are not public by default"
+    );
     assert!(world.get(hash).await.unwrap() == bytes);
     assert_eq!(world.host.statistics().shares, 1);
 
@@ -128,17 +159,30 @@ async fn answers_names_hashes_and_keys() {
         };
         assert_eq!(claims[0].hash, tells_hash.then_some(hash), "{query:?}");
     }
-    assert!(link.resolve(Query::Name("other".parse().unwrap())).await.is_err());
-    assert!(world.is_announced(Lookup::Name("movie".parse().unwrap())).await);
+    assert!(
+        link.resolve(Query::Name("other".parse().unwrap()))
+            .await
+            .is_err()
+    );
+    assert!(
+        world
+            .is_announced(Lookup::Name("movie".parse().unwrap()))
+            .await
+    );
     assert!(world.is_announced(Lookup::Sha256(sha256)).await);
 }
 
 #[tokio::test]
 async fn an_edited_file_is_withdrawn_though_nobody_reads_it() {
-    let config = HostConfig { watch: Duration::from_millis(20), ..HostConfig::default() };
+    let config = HostConfig {
+        watch: Duration::from_millis(20),
+        ..HostConfig::default()
+    };
     let world = World::new(config);
     let mut events = world.host.events();
-    let hash = world.share("file", &[1; 100_000], named("movie", false)).await;
+    let hash = world
+        .share("file", &[1; 100_000], named("movie", false))
+        .await;
     world.file("file", &[2; 100_001]);
     let withdrawn = async {
         while let Some(event) = events.next().await {
@@ -148,14 +192,19 @@ async fn an_edited_file_is_withdrawn_though_nobody_reads_it() {
         }
         None
     };
-    let withdrawn = tokio::time::timeout(Duration::from_secs(10), withdrawn).await.unwrap();
+    let withdrawn = tokio::time::timeout(Duration::from_secs(10), withdrawn)
+        .await
+        .unwrap();
     assert_eq!(withdrawn, Some(hash));
     assert!(matches!(world.get(hash).await, Err(FetchError::Changed)));
 }
 
 #[tokio::test]
 async fn announcements_are_repeated() {
-    let config = HostConfig { reannounce: Duration::from_millis(50), ..HostConfig::default() };
+    let config = HostConfig {
+        reannounce: Duration::from_millis(50),
+        ..HostConfig::default()
+    };
     let world = World::new(config);
     let hash = world.share("file", b"x", named("movie", false)).await;
     // Somebody else takes the word back; it comes again.

@@ -1,5 +1,8 @@
 //! `dignet` as people and programs use it: real processes, real files, and where several machines are needed, network namespaces.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail at once")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on must fail at once"
+)]
 
 mod bad_input;
 mod changed;

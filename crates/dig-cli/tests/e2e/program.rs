@@ -43,8 +43,13 @@ impl Dignet {
         let mut words = prefix.iter().copied().chain([program]);
         let mut command = Command::new(words.next().unwrap());
         command.args(words).arg("--json").args(args);
-        command.env("DIGNET_NO_DEFAULTS", "1").env("DIGNET_HOME", home);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .env("DIGNET_NO_DEFAULTS", "1")
+            .env("DIGNET_HOME", home);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         Self::spawn(command)
     }
 
@@ -55,7 +60,8 @@ impl Dignet {
         let (sender, events) = channel();
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                let event: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+                let event: Value =
+                    serde_json::from_str(&line).unwrap_or_else(|_| panic!("no JSON: {line}"));
                 assert_eq!(event["v"], 1, "{line}");
                 let _ = sender.send(event);
             }
@@ -65,7 +71,12 @@ impl Dignet {
             let _ = stderr.read_to_string(&mut text);
             text
         });
-        Self { child, events, seen: Vec::new(), errors: Some(errors) }
+        Self {
+            child,
+            events,
+            seen: Vec::new(),
+            errors: Some(errors),
+        }
     }
 
     /// The next event of this name.
@@ -77,7 +88,10 @@ impl Dignet {
     pub(crate) fn event_where(&mut self, name: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            match self
+                .events
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
                 Ok(event) => {
                     self.seen.push(event.clone());
                     if event["event"] == name && fits(&event) {
@@ -85,7 +99,11 @@ impl Dignet {
                     }
                 }
                 Err(error) => {
-                    let why = if error == RecvTimeoutError::Timeout { "in time" } else { "before the end" };
+                    let why = if error == RecvTimeoutError::Timeout {
+                        "in time"
+                    } else {
+                        "before the end"
+                    };
                     let _ = self.child.kill();
                     let stderr = self.errors.take().map(|errors| errors.join().unwrap());
                     panic!("no event {name} {why}; seen: {:#?}\n{stderr:?}", self.seen);
@@ -101,7 +119,13 @@ impl Dignet {
     /// Sends a signal, such as `INT`.
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.pid().to_string();
-        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args(["-s", name, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// kill -9, and waits until it is gone.
@@ -120,7 +144,11 @@ impl Dignet {
         self.seen.extend(self.events.try_iter());
         let stderr = self.errors.take().unwrap().join().unwrap();
         self.seen.extend(self.events.iter());
-        Ended { code: status.code(), events: std::mem::take(&mut self.seen), stderr }
+        Ended {
+            code: status.code(),
+            events: std::mem::take(&mut self.seen),
+            stderr,
+        }
     }
 
     fn wait(&mut self) -> ExitStatus {
@@ -168,6 +196,10 @@ impl Ended {
         assert_eq!(self.code, Some(code), "{self:#?}");
         let error = self.event("error");
         assert_eq!(error["kind"], kind, "{error}");
-        format!("{} {}", error["message"].as_str().unwrap(), error["hint"].as_str().unwrap_or_default())
+        format!(
+            "{} {}",
+            error["message"].as_str().unwrap(),
+            error["hint"].as_str().unwrap_or_default()
+        )
     }
 }

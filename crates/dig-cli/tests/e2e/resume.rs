@@ -12,7 +12,10 @@ const SIZE: usize = 8_000_000;
 
 #[test]
 fn kill_9_at_random_moments_loses_nothing_synced() {
-    let seed = std::env::var("DIG_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    let seed = std::env::var("DIG_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_else(|| fastrand::u64(..));
     println!("DIG_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let sandbox = Sandbox::new();
@@ -25,14 +28,25 @@ fn kill_9_at_random_moments_loses_nothing_synced() {
         let getter = sandbox.start_get(&host, &args);
         std::thread::sleep(Duration::from_millis(random.u64(0..1_500)));
         getter.kill();
-        assert!(!fs::exists(&copy).unwrap(), "only what is complete gets its name");
+        assert!(
+            !fs::exists(&copy).unwrap(),
+            "only what is complete gets its name"
+        );
         // The rest at full speed: what was here need not come again.
         let get = sandbox.get(&host, &args);
         let done = get.done();
-        assert_eq!(fs::read(&copy).unwrap(), noise(SIZE), "kill {kill}, seed {seed}");
+        assert_eq!(
+            fs::read(&copy).unwrap(),
+            noise(SIZE),
+            "kill {kill}, seed {seed}"
+        );
         let resumed = get.events.iter().find(|event| event["event"] == "resumed");
         let resumed = resumed.map_or(0, |event| event["bytes"].as_u64().unwrap());
-        assert_eq!(done["fetched"].as_u64().unwrap() + resumed, SIZE as u64, "{get:#?}");
+        assert_eq!(
+            done["fetched"].as_u64().unwrap() + resumed,
+            SIZE as u64,
+            "{get:#?}"
+        );
         fs::remove_file(copy).unwrap();
     }
 }
@@ -45,18 +59,30 @@ fn ctrl_c_ends_within_a_second_and_keeps_what_is_verified() {
     let args = [host.hash(), "-o".into(), sandbox.text("copy")];
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let mut getter = sandbox.start_get(&host, &args);
-    let progress = getter.event_where("progress", |event| event["bytes"].as_u64().unwrap() > 2_000_000);
+    let progress = getter.event_where("progress", |event| {
+        event["bytes"].as_u64().unwrap() > 2_000_000
+    });
     getter.signal("INT");
     let interrupted = Instant::now();
     let ended = getter.end();
-    assert!(interrupted.elapsed() < Duration::from_secs(1), "{:?}", interrupted.elapsed());
+    assert!(
+        interrupted.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        interrupted.elapsed()
+    );
     let said = ended.failure(130, "interrupted");
     assert!(said.contains("same command"), "{said}");
 
     let get = sandbox.get(&host, &args);
     let resumed = get.event("resumed")["bytes"].as_u64().unwrap();
-    assert!(resumed >= progress["bytes"].as_u64().unwrap(), "{resumed} of {progress}");
-    assert_eq!(get.done()["fetched"].as_u64().unwrap() + resumed, SIZE as u64);
+    assert!(
+        resumed >= progress["bytes"].as_u64().unwrap(),
+        "{resumed} of {progress}"
+    );
+    assert_eq!(
+        get.done()["fetched"].as_u64().unwrap() + resumed,
+        SIZE as u64
+    );
     assert_eq!(fs::read(sandbox.path("copy")).unwrap(), noise(SIZE));
 }
 
@@ -68,11 +94,19 @@ fn a_host_that_comes_back_is_found_again() {
     let args = [host.hash(), "-o".into(), sandbox.text("copy")];
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let mut getter = sandbox.start_get(&host, &args);
-    getter.event_where("progress", |event| event["bytes"].as_u64().unwrap() > 1_000_000);
+    getter.event_where("progress", |event| {
+        event["bytes"].as_u64().unwrap() > 1_000_000
+    });
     let addr = format!("127.0.0.1:{}", host.ready["port"]);
     host.program.kill();
     getter.event("waiting");
-    let again = ["share", "--no-local", "--listen", &addr, original.to_str().unwrap()];
+    let again = [
+        "share",
+        "--no-local",
+        "--listen",
+        &addr,
+        original.to_str().unwrap(),
+    ];
     let _host = crate::program::Dignet::start(&sandbox.path("host"), &again);
     getter.end().done();
     assert_eq!(fs::read(sandbox.path("copy")).unwrap(), noise(SIZE));

@@ -57,7 +57,14 @@ impl Sandbox {
 
     pub(crate) fn start_get(&self, host: &Host, args: &[&str]) -> Dignet {
         let peer = host.peer();
-        let mut words = vec!["get", "--no-local", "--listen", "127.0.0.1:0", "--peer", &peer];
+        let mut words = vec![
+            "get",
+            "--no-local",
+            "--listen",
+            "127.0.0.1:0",
+            "--peer",
+            &peer,
+        ];
         words.extend(args);
         Dignet::start(&self.path("getter"), &words)
     }
@@ -103,7 +110,12 @@ pub(crate) fn noise(size: usize) -> Vec<u8> {
 /// What `sha256sum` prints for a file, as that program says.
 pub(crate) fn sha256sum(path: &Path) -> String {
     let output = Command::new("sha256sum").arg(path).output().unwrap();
-    String::from_utf8(output.stdout).unwrap().split_whitespace().next().unwrap().to_owned()
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .split_whitespace()
+        .next()
+        .unwrap()
+        .to_owned()
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> String {
@@ -113,7 +125,10 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 /// Whether the test can do what only root can; says so if not, and fails in CI, where it must.
 pub(crate) fn is_root() -> bool {
     let root = rustix::process::geteuid().is_root();
-    assert!(root || std::env::var_os("CI").is_none(), "CI must run as root");
+    assert!(
+        root || std::env::var_os("CI").is_none(),
+        "CI must run as root"
+    );
     if !root {
         eprintln!("SKIP: this test needs root, for network namespaces and mounts");
     }
@@ -128,7 +143,11 @@ pub(crate) struct Cable {
 impl Cable {
     pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let stem = format!("dig{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let stem = format!(
+            "dig{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
         let names = [format!("{stem}a"), format!("{stem}b")];
         let cable = Self { names };
         let [a, b] = &cable.names;
@@ -136,7 +155,9 @@ impl Cable {
             ip(&["netns", "add", name]);
             ip(&["-n", name, "link", "set", "lo", "up"]);
         }
-        ip(&["-n", a, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", b]);
+        ip(&[
+            "-n", a, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", b,
+        ]);
         for (name, addr) in [(a, "10.83.0.1/24"), (b, "10.83.0.2/24")] {
             ip(&["-n", name, "addr", "add", addr, "dev", "eth0"]);
             ip(&["-n", name, "link", "set", "eth0", "up"]);
@@ -159,12 +180,19 @@ impl Cable {
 impl Drop for Cable {
     fn drop(&mut self) {
         for name in &self.names {
-            let _ = Command::new("ip").args(["netns", "del", name]).stderr(Stdio::null()).status();
+            let _ = Command::new("ip")
+                .args(["netns", "del", name])
+                .stderr(Stdio::null())
+                .status();
         }
     }
 }
 
 fn ip(args: &[&str]) {
     let output = Command::new("ip").args(args).output().unwrap();
-    assert!(output.status.success(), "ip {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "ip {args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }

@@ -10,7 +10,16 @@ use std::{
 #[test]
 fn files_of_every_size_arrive() {
     let sandbox = Sandbox::new();
-    for size in [0, 1, 65_535, 65_536, 65_537, 1 << 20, (1 << 20) + 1, 5_000_000] {
+    for size in [
+        0,
+        1,
+        65_535,
+        65_536,
+        65_537,
+        1 << 20,
+        (1 << 20) + 1,
+        5_000_000,
+    ] {
         let original = sandbox.file(&format!("file-{size}"), size);
         let host = sandbox.share(&[original.to_str().unwrap()]);
         let copy = sandbox.text(&format!("copy-{size}"));
@@ -18,7 +27,11 @@ fn files_of_every_size_arrive() {
         assert_eq!(get.done()["bytes"], size as u64);
         assert_eq!(fs::read(&copy).unwrap(), noise(size), "size {size}");
         let leftovers = fs::read_dir(sandbox.path("")).unwrap().flatten();
-        assert!(!leftovers.into_iter().any(|entry| entry.file_name().to_string_lossy().contains(".part")));
+        assert!(
+            !leftovers
+                .into_iter()
+                .any(|entry| entry.file_name().to_string_lossy().contains(".part"))
+        );
     }
 }
 
@@ -27,7 +40,10 @@ fn sha256_is_what_sha256sum_says_and_fetches_the_file() {
     let sandbox = Sandbox::new();
     let original = sandbox.file("file", 2_500_000);
     let mut host = sandbox.share(&[original.to_str().unwrap()]);
-    let reported = host.program.event("sha256")["sha256"].as_str().unwrap().to_owned();
+    let reported = host.program.event("sha256")["sha256"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert_eq!(reported, sha256sum(&original));
 
     let copy = sandbox.text("copy");
@@ -36,16 +52,28 @@ fn sha256_is_what_sha256sum_says_and_fetches_the_file() {
     assert_eq!(sha256sum(copy.as_ref()), reported);
 
     let wrong = sandbox.text("wrong");
-    let get = sandbox.get(&host, &[&host.hash(), "--sha256", &sha256(b"other"), "-o", &wrong]);
+    let get = sandbox.get(
+        &host,
+        &[&host.hash(), "--sha256", &sha256(b"other"), "-o", &wrong],
+    );
     let said = get.failure(5, "verification");
     assert!(said.contains(&reported), "{said}");
-    assert!(!sandbox.path("wrong").exists(), "nothing unverified is released");
+    assert!(
+        !sandbox.path("wrong").exists(),
+        "nothing unverified is released"
+    );
 }
 
 #[test]
 fn folders_arrive_whole_or_in_part() {
     let sandbox = Sandbox::new();
-    for (name, size) in [("tree/a.txt", 10), ("tree/b/deep.bin", 200_000), ("tree/b/ünï çödé ☂.txt", 5), ("tree/run.sh", 30), ("tree/zero", 0)] {
+    for (name, size) in [
+        ("tree/a.txt", 10),
+        ("tree/b/deep.bin", 200_000),
+        ("tree/b/ünï çödé ☂.txt", 5),
+        ("tree/run.sh", 30),
+        ("tree/zero", 0),
+    ] {
         sandbox.file(name, size);
     }
     fs::create_dir_all(sandbox.path("tree/empty/inside")).unwrap();
@@ -55,22 +83,53 @@ fn folders_arrive_whole_or_in_part() {
 
     let host = sandbox.share(&[&sandbox.text("tree")]);
     assert_eq!(host.ready["files"], 5);
-    assert!(host.ready["warnings"][0].as_str().unwrap().contains("link"), "{}", host.ready);
+    assert!(
+        host.ready["warnings"][0].as_str().unwrap().contains("link"),
+        "{}",
+        host.ready
+    );
 
     let copy = sandbox.text("copy");
     sandbox.get(&host, &[&host.hash(), "-o", &copy]).done();
-    for (name, size) in [("a.txt", 10), ("b/deep.bin", 200_000), ("b/ünï çödé ☂.txt", 5), ("run.sh", 30), ("zero", 0)] {
-        assert_eq!(fs::read(sandbox.path("copy").join(name)).unwrap(), noise(size), "{name}");
+    for (name, size) in [
+        ("a.txt", 10),
+        ("b/deep.bin", 200_000),
+        ("b/ünï çödé ☂.txt", 5),
+        ("run.sh", 30),
+        ("zero", 0),
+    ] {
+        assert_eq!(
+            fs::read(sandbox.path("copy").join(name)).unwrap(),
+            noise(size),
+            "{name}"
+        );
     }
     assert!(sandbox.path("copy/empty/inside").is_dir());
     assert!(!sandbox.path("copy/link").exists());
-    let mode = fs::metadata(sandbox.path("copy/run.sh")).unwrap().permissions();
+    let mode = fs::metadata(sandbox.path("copy/run.sh"))
+        .unwrap()
+        .permissions();
     assert_ne!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o100, 0);
 
     let part = sandbox.text("part");
-    sandbox.get(&host, &[&host.hash(), "-o", &part, "--select", "b/**", "--exclude", "*.txt"]).done();
+    sandbox
+        .get(
+            &host,
+            &[
+                &host.hash(),
+                "-o",
+                &part,
+                "--select",
+                "b/**",
+                "--exclude",
+                "*.txt",
+            ],
+        )
+        .done();
     assert!(sandbox.path("part/b/deep.bin").exists());
-    assert!(!sandbox.path("part/a.txt").exists() && !sandbox.path("part/b/ünï çödé ☂.txt").exists());
+    assert!(
+        !sandbox.path("part/a.txt").exists() && !sandbox.path("part/b/ünï çödé ☂.txt").exists()
+    );
 }
 
 #[test]
@@ -78,7 +137,9 @@ fn empty_folders_arrive() {
     let sandbox = Sandbox::new();
     fs::create_dir(sandbox.path("nothing")).unwrap();
     let host = sandbox.share(&[&sandbox.text("nothing")]);
-    sandbox.get(&host, &[&host.hash(), "-o", &sandbox.text("copy")]).done();
+    sandbox
+        .get(&host, &[&host.hash(), "-o", &sandbox.text("copy")])
+        .done();
     assert_eq!(fs::read_dir(sandbox.path("copy")).unwrap().count(), 0);
 }
 
@@ -99,22 +160,57 @@ fn standard_input_goes_in_and_standard_output_comes_out() {
     let sandbox = Sandbox::new();
     let original = sandbox.file("original", 4_000_000);
     let mut share = Command::new(env!("CARGO_BIN_EXE_dignet"));
-    share.args(["--json", "share", "-", "--name", "stream", "--no-local", "--listen", "127.0.0.1:0"]);
-    share.env("DIGNET_NO_DEFAULTS", "1").env("DIGNET_HOME", sandbox.path("host"));
-    share.stdin(fs::File::open(&original).unwrap()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    share.args([
+        "--json",
+        "share",
+        "-",
+        "--name",
+        "stream",
+        "--no-local",
+        "--listen",
+        "127.0.0.1:0",
+    ]);
+    share
+        .env("DIGNET_NO_DEFAULTS", "1")
+        .env("DIGNET_HOME", sandbox.path("host"));
+    share
+        .stdin(fs::File::open(&original).unwrap())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut program = crate::program::Dignet::spawn(share);
     let ready = program.event("ready");
-    assert_eq!((&ready["name"], &ready["size"]), (&"stream".into(), &4_000_000.into()));
+    assert_eq!(
+        (&ready["name"], &ready["size"]),
+        (&"stream".into(), &4_000_000.into())
+    );
 
     let peer = format!("127.0.0.1:{}", ready["port"]);
     let output = Command::new(env!("CARGO_BIN_EXE_dignet"))
-        .args(["get", "stream", "-o", "-", "--no-local", "--listen", "127.0.0.1:0", "--peer", &peer])
+        .args([
+            "get",
+            "stream",
+            "-o",
+            "-",
+            "--no-local",
+            "--listen",
+            "127.0.0.1:0",
+            "--peer",
+            &peer,
+        ])
         .env("DIGNET_NO_DEFAULTS", "1")
         .env("DIGNET_HOME", sandbox.path("getter"))
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(output.stdout == noise(4_000_000), "{} bytes came", output.stdout.len());
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        output.stdout == noise(4_000_000),
+        "{} bytes came",
+        output.stdout.len()
+    );
 }
 
 #[test]
@@ -127,7 +223,15 @@ fn getting_again_is_done_at_once_without_any_peer() {
     let again = sandbox.get(&host, &[&hash, "-o", &copy]);
     assert_eq!(again.done()["fetched"], 0);
     drop(host);
-    let args = ["get", "--no-local", "--listen", "127.0.0.1:0", &hash, "-o", &copy];
+    let args = [
+        "get",
+        "--no-local",
+        "--listen",
+        "127.0.0.1:0",
+        &hash,
+        "-o",
+        &copy,
+    ];
     let alone = crate::program::Dignet::start(&sandbox.path("getter"), &args).end();
     assert_eq!(alone.done()["fetched"], 0);
 }
@@ -138,8 +242,14 @@ fn limits_hold_and_once_ends_the_host() {
     let original = sandbox.file("file", 2_000_000);
     let host = sandbox.share(&[original.to_str().unwrap(), "--once", "--limit", "1MB"]);
     let started = Instant::now();
-    sandbox.get(&host, &[&host.hash(), "-o", &sandbox.text("copy")]).done();
-    assert!(started.elapsed() > Duration::from_millis(1_200), "faster than the limit: {:?}", started.elapsed());
+    sandbox
+        .get(&host, &[&host.hash(), "-o", &sandbox.text("copy")])
+        .done();
+    assert!(
+        started.elapsed() > Duration::from_millis(1_200),
+        "faster than the limit: {:?}",
+        started.elapsed()
+    );
     assert_eq!(host.program.end().code, Some(0));
 }
 
@@ -150,23 +260,47 @@ fn ls_lists_a_folder_without_writing() {
     sandbox.file("tree/sub/two.bin", 5);
     let host = sandbox.share(&[&sandbox.text("tree")]);
     let (peer, hash) = (host.peer(), host.hash());
-    let args = ["ls", &hash, "--no-local", "--listen", "127.0.0.1:0", "--peer", &peer];
+    let args = [
+        "ls",
+        &hash,
+        "--no-local",
+        "--listen",
+        "127.0.0.1:0",
+        "--peer",
+        &peer,
+    ];
     let listed = crate::program::Dignet::start(&sandbox.path("getter"), &args).end();
     assert_eq!(listed.code, Some(0), "{listed:#?}");
-    let files: Vec<_> = listed.events.iter().filter(|event| event["event"] == "file").collect();
+    let files: Vec<_> = listed
+        .events
+        .iter()
+        .filter(|event| event["event"] == "file")
+        .collect();
     assert_eq!(files.len(), 2);
-    assert_eq!((&files[1]["path"], &files[1]["size"]), (&"sub/two.bin".into(), &5.into()));
+    assert_eq!(
+        (&files[1]["path"], &files[1]["size"]),
+        (&"sub/two.bin".into(), &5.into())
+    );
 }
 
 #[test]
 fn only_trusted_nodes_are_served() {
     let sandbox = Sandbox::new();
     let original = sandbox.file("file", 1000);
-    let id = Command::new(env!("CARGO_BIN_EXE_dignet")).args(["id", "--home", &sandbox.text("getter")]).output();
-    let id = String::from_utf8(id.unwrap().stdout).unwrap().trim().to_owned();
+    let id = Command::new(env!("CARGO_BIN_EXE_dignet"))
+        .args(["id", "--home", &sandbox.text("getter")])
+        .output();
+    let id = String::from_utf8(id.unwrap().stdout)
+        .unwrap()
+        .trim()
+        .to_owned();
     let host = sandbox.share(&[original.to_str().unwrap(), "--require-auth", "--trust", &id]);
     let copy = sandbox.text("copy");
-    let said = sandbox.get(&host, &[&host.hash(), "-o", &copy]).failure(7, "refused");
+    let said = sandbox
+        .get(&host, &[&host.hash(), "-o", &copy])
+        .failure(7, "refused");
     assert!(said.contains("dignet id"), "{said}");
-    sandbox.get(&host, &[&host.hash(), "-o", &copy, "--identity", "home"]).done();
+    sandbox
+        .get(&host, &[&host.hash(), "-o", &copy, "--identity", "home"])
+        .done();
 }
