@@ -77,23 +77,25 @@ pub(crate) fn parse(text: &str) -> Result<What, Failure> {
 }
 
 fn options(args: &GetArgs) -> Result<DownloadOptions, Failure> {
-    let mut options = DownloadOptions::default();
-    options.destination = match args.output.as_deref() {
+    let destination = match args.output.as_deref() {
         None => Destination::Folder(".".into()),
         Some(path) if path == Path::new("-") => Destination::StandardOutput,
         Some(path) => Destination::Path(path.to_owned()),
     };
-    options.force = args.force;
-    options.strategy = args.strategy.into();
-    options.limit = args.net.limit;
-    options.sha256 = args.sha256;
-    options.filter = filter(&args.select, &args.exclude)?;
-    options.peers = args.net.peer.clone();
-    options.trusted = args.net.trust.iter().copied().collect();
-    options.wait = args.wait;
-    options.timeout = args.timeout;
-    options.serve = !args.no_serve;
-    Ok(options)
+    Ok(DownloadOptions {
+        destination,
+        force: args.force,
+        strategy: args.strategy.into(),
+        limit: args.net.limit,
+        sha256: args.sha256,
+        filter: filter(&args.select, &args.exclude)?,
+        peers: args.net.peer.clone(),
+        trusted: args.net.trust.iter().copied().collect(),
+        wait: args.wait,
+        timeout: args.timeout,
+        serve: !args.no_serve,
+        ..DownloadOptions::default()
+    })
 }
 
 fn filter(select: &[String], exclude: &[String]) -> Result<Option<PathFilter>, Failure> {

@@ -16,10 +16,12 @@ pub(crate) async fn run(global: &Global, args: LsArgs, output: &Output) -> Resul
     let what = get::parse(&args.what)?;
     let interrupt = Interrupt::listen();
     let node = node::start(global, &args.net, args.identity.into()).await?;
-    let mut options = DownloadOptions::default();
-    options.peers = args.net.peer.clone();
-    options.trusted = args.net.trust.iter().copied().collect();
-    options.timeout = args.timeout;
+    let options = DownloadOptions {
+        peers: args.net.peer.clone(),
+        trusted: args.net.trust.iter().copied().collect(),
+        timeout: args.timeout,
+        ..DownloadOptions::default()
+    };
     let outcome = tokio::select! {
         listing = node.client().list(what, options) => listing.map_err(Failure::from),
         () = interrupt.wait() => Err(Failure::new(Kind::Interrupted, "interrupted")),

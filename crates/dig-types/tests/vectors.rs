@@ -1,5 +1,13 @@
 //! The published test vectors of tickets, `docs/vectors/tickets.json`: checked against this crate,
 //! or written where `DIG_WRITE_VECTORS` is 1.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on must fail at once"
+)]
+#![allow(
+    clippy::too_many_lines,
+    reason = "the list of bad tickets reads best as one list"
+)]
 
 use data_encoding::BASE32_NOPAD;
 use dig_types::{ContentHash, ContentKind, ContentName, NodeId, Ticket, TicketNode};
