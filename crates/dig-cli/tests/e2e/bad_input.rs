@@ -1,27 +1,25 @@
-//! Each mistake has its clear error and exit code: command lines, tickets, names, paths.
+//! Each mistake has its clear error and exit code: command lines, names, paths, peers.
 
 use crate::{
     program::{Dignet, Ended},
-    sandbox::{Cable, Sandbox, is_root, noise},
+    sandbox::{Sandbox, noise},
 };
-use data_encoding::BASE32_NOPAD;
-use dig::{ContentHash, NodeId, Ticket, types::TicketNode};
-use sha2::{Digest as _, Sha256};
 use std::{
+    ffi::OsStr,
     fs,
-    io::ErrorKind,
-    net::{SocketAddr, TcpListener, UdpSocket},
+    net::TcpListener,
+    os::unix::{ffi::OsStrExt as _, fs::symlink},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 /// Runs it where it can reach nobody.
-fn run(sandbox: &Sandbox, args: &[&str]) -> Ended {
+pub(crate) fn run(sandbox: &Sandbox, args: &[&str]) -> Ended {
     Dignet::start(&sandbox.path("home"), args).end()
 }
 
 /// `get` on loopback.
-fn get(sandbox: &Sandbox, what: &str, more: &[&str]) -> Ended {
+pub(crate) fn get(sandbox: &Sandbox, what: &str, more: &[&str]) -> Ended {
     let copy = sandbox.text("copy");
     let args = [
         "get",
@@ -73,7 +71,7 @@ fn command_lines() {
 }
 
 /// Nothing that a terminal would obey.
-fn assert_plain(ended: &Ended, what: &[&str]) {
+pub(crate) fn assert_plain(ended: &Ended, what: &[&str]) {
     let text = format!("{}{:?}", ended.stderr, ended.events);
     assert!(!text.contains('\x1b'), "{what:?}: {text}");
 }
@@ -99,232 +97,6 @@ fn words_that_mean_nothing() {
         assert!(said.contains(word), "{what:?}: {said}");
         assert_plain(&ended, &[what]);
     }
-}
-
-/// A ticket of these fields, with a right checksum.
-fn ticket_of(fields: &[(u8, Vec<u8>)]) -> String {
-    let mut bytes = vec![1];
-    bytes.extend(encode(fields));
-    let checksum = Sha256::digest(&bytes);
-    bytes.extend(&checksum[..4]);
-    format!("dig1{}", BASE32_NOPAD.encode(&bytes).to_ascii_lowercase())
-}
-
-fn encode(fields: &[(u8, Vec<u8>)]) -> Vec<u8> {
-    let field = |(id, value): &(u8, Vec<u8>)| {
-        let length = u16::try_from(value.len()).unwrap().to_be_bytes();
-        [&[*id], &length[..], value].concat()
-    };
-    fields.iter().flat_map(field).collect()
-}
-
-#[test]
-fn malformed_tickets() {
-    let sandbox = Sandbox::new();
-    let hash = || (0, vec![7; 32]);
-    let node = |addrs: u16| {
-        let addr = |port: u16| (2, [&[10, 0, 0, 1], &port.to_be_bytes()[..]].concat());
-        let fields: Vec<_> = std::iter::once((0, vec![9; 32]))
-            .chain((1..=addrs).map(addr))
-            .collect();
-        (2, encode(&fields))
-    };
-    let good = ticket_of(&[hash(), (3, b"name".to_vec())]);
-    assert!(
-        good.parse::<Ticket>().is_ok(),
-        "else the cases below show nothing"
-    );
-    let mut typo = good.clone().into_bytes();
-    typo[20] = if typo[20] == b'a' { b'b' } else { b'a' };
-    let nodes: Vec<_> = std::iter::once(hash())
-        .chain((0..17).map(|_| node(1)))
-        .collect();
-    let cases = [
-        (
-            "one character wrong",
-            String::from_utf8(typo).unwrap(),
-            "damaged or cut off",
-        ),
-        (
-            "cut",
-            good[..good.len() - 3].to_owned(),
-            "damaged or cut off",
-        ),
-        (
-            "only its beginning",
-            "dig1".to_owned(),
-            "damaged or cut off",
-        ),
-        (
-            "upper case",
-            good.to_ascii_uppercase().replacen("DIG1", "dig1", 1),
-            "character",
-        ),
-        ("1,000 addresses", ticket_of(&[hash(), node(1_000)]), "4096"),
-        ("9 addresses", ticket_of(&[hash(), node(9)]), "8 addresses"),
-        ("17 nodes", ticket_of(&nodes), "16 nodes"),
-        (
-            "no hash",
-            ticket_of(&[(3, b"name".to_vec())]),
-            "no content hash",
-        ),
-        (
-            "a name that is a path",
-            ticket_of(&[hash(), (3, b"../up".to_vec())]),
-            "name",
-        ),
-        (
-            "a name with ESC",
-            ticket_of(&[hash(), (3, b"\x1b[2J".to_vec())]),
-            "name",
-        ),
-        (
-            "a name with NUL",
-            ticket_of(&[hash(), (3, b"a\0b".to_vec())]),
-            "name",
-        ),
-        (
-            "a later version",
-            ticket_of(&[(4, vec![1])]),
-            "required field",
-        ),
-    ];
-    for (case, ticket, word) in cases {
-        let ended = get(&sandbox, &ticket, &[]);
-        let said = ended.failure(2, "usage");
-        assert!(said.contains(word), "{case}: {said}");
-        assert!(
-            said.len() < 1_000,
-            "{case}: nobody reads {} bytes",
-            said.len()
-        );
-        assert_plain(&ended, &[case]);
-        assert_eq!(ended.events.len(), 1, "{case}: nobody was asked");
-    }
-    let peers: String = (1..=1_000)
-        .map(|port| format!("&x.pe=10.0.0.1:{port}"))
-        .collect();
-    let magnet = format!("magnet:?xt=urn:dig:{}{peers}", "ab".repeat(32));
-    get(&sandbox, &magnet, &[]).failure(2, "usage");
-}
-
-/// Whoever writes a ticket does not make others knock at their own machine or in foreign networks.
-#[test]
-fn tickets_that_lead_inside_are_not_followed() {
-    if !is_root() {
-        return;
-    }
-    let (sandbox, cable) = (Sandbox::new(), Cable::new());
-    let doors: Vec<(TcpListener, UdpSocket)> = ["127.0.0.1", "127.9.9.9"]
-        .map(|ip| {
-            let tcp = TcpListener::bind((ip, 0)).unwrap();
-            let udp = UdpSocket::bind(tcp.local_addr().unwrap()).unwrap();
-            tcp.set_nonblocking(true).unwrap();
-            udp.set_nonblocking(true).unwrap();
-            (tcp, udp)
-        })
-        .into();
-    let mut addrs: Vec<SocketAddr> = doors
-        .iter()
-        .map(|(tcp, _)| tcp.local_addr().unwrap())
-        .collect();
-    let port = addrs[0].port();
-    for text in [
-        "[::1]",
-        "0.0.0.0",
-        "[::]",
-        "[::ffff:127.0.0.1]",
-        "[64:ff9b::7f00:1]",
-        "[2002:7f00:1::]",
-    ] {
-        addrs.push(format!("{text}:{port}").parse().unwrap());
-    }
-    for text in [
-        "192.168.77.7",
-        "10.255.0.1",
-        "172.16.0.1",
-        "169.254.1.1",
-        "[fd12:3456::1]",
-        "224.0.0.251",
-        "255.255.255.255",
-    ] {
-        addrs.push(format!("{text}:{port}").parse().unwrap());
-    }
-    let nodes = addrs.chunks(8).map(|addrs| TicketNode {
-        node: NodeId::from_bytes([3; 32]),
-        addrs: addrs.into(),
-    });
-    let ticket = Ticket {
-        nodes: nodes.collect(),
-        ..Ticket::new(ContentHash::from_bytes([5; 32]))
-    }
-    .to_string();
-
-    // On this machine, whose loopback has the doors; and with a network of its own, where one address of the ticket is a neighbour's.
-    let started = Instant::now();
-    let alone = get(&sandbox, &ticket, &[]);
-    let said = alone.failure(4, "connect");
-    assert!(
-        said.contains("127.0.0.1") && said.contains("--peer"),
-        "{said}"
-    );
-    assert!(
-        alone.events.iter().all(|event| event["event"] != "attempt"),
-        "{alone:#?}"
-    );
-    assert!(
-        started.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        started.elapsed()
-    );
-    for (tcp, udp) in &doors {
-        assert_eq!(
-            tcp.accept().unwrap_err().kind(),
-            ErrorKind::WouldBlock,
-            "somebody knocked"
-        );
-        assert_eq!(
-            udp.recv(&mut [0; 10]).unwrap_err().kind(),
-            ErrorKind::WouldBlock,
-            "somebody knocked"
-        );
-    }
-
-    let neighbour: SocketAddr = format!("10.83.0.2:{port}").parse().unwrap();
-    let mut addrs = addrs;
-    addrs[0] = neighbour;
-    let nodes = addrs.chunks(8).map(|addrs| TicketNode {
-        node: NodeId::from_bytes([3; 32]),
-        addrs: addrs.into(),
-    });
-    let ticket = Ticket {
-        nodes: nodes.collect(),
-        ..Ticket::new(ContentHash::from_bytes([5; 32]))
-    }
-    .to_string();
-    let args = [
-        "get",
-        "--no-local",
-        "--timeout",
-        "2s",
-        &ticket,
-        "-o",
-        &sandbox.text("copy"),
-    ];
-    let near = cable.start(0, &sandbox.path("near"), &args).end();
-    near.failure(4, "connect");
-    let dialled: Vec<_> = near
-        .events
-        .iter()
-        .filter(|event| event["event"] == "attempt")
-        .collect();
-    assert!(
-        !dialled.is_empty()
-            && dialled
-                .iter()
-                .all(|event| event["addr"] == neighbour.to_string()),
-        "{dialled:#?}"
-    );
 }
 
 #[test]
@@ -397,75 +169,66 @@ fn who_is_not_there_or_not_who_was_asked_for() {
     assert!(said.contains(&addr), "{said}");
 }
 
+/// `share` on loopback fails: what it says.
+fn share_fails(sandbox: &Sandbox, path: &str) -> String {
+    let args = ["share", "--no-local", "--listen", "127.0.0.1:0", path];
+    let ended = run(sandbox, &args);
+    assert_plain(&ended, &args);
+    ended.failure(6, "local")
+}
+
 #[test]
 fn paths_that_cannot_be_shared() {
     let sandbox = Sandbox::new();
     sandbox.file("file", 10);
-    sandbox.file("odd/esc\x1b[2J", 10);
-    sandbox.file("esc\x1b]0;owned\x07", 10);
-    sandbox.file("back/a\\b", 10);
-    fs::create_dir(sandbox.path("latin")).unwrap();
-    let mut latin = sandbox.path("latin").into_os_string().into_encoded_bytes();
-    latin.extend(b"/caf\xe9");
-    let latin: std::ffi::OsString = std::os::unix::ffi::OsStringExt::from_vec(latin);
-    fs::write(&latin, b"x").unwrap();
-    assert!(
-        Command::new("mkfifo")
-            .arg(sandbox.path("pipe"))
-            .status()
-            .unwrap()
-            .success()
-    );
-    std::os::unix::fs::symlink("nowhere", sandbox.path("dangling")).unwrap();
-    std::os::unix::fs::symlink("loop", sandbox.path("loop")).unwrap();
-    let cases = [
+    let pipe = Command::new("mkfifo").arg(sandbox.path("pipe")).status();
+    assert!(pipe.unwrap().success());
+    symlink("nowhere", sandbox.path("dangling")).unwrap();
+    symlink("loop", sandbox.path("loop")).unwrap();
+    for (path, word) in [
         ("missing", "No such file"),
         ("file/below", "Not a directory"),
         ("pipe", "neither a file nor a folder"),
         ("dangling", "No such file"),
         ("loop", "symbolic links"),
+    ] {
+        let said = share_fails(&sandbox, &sandbox.text(path));
+        assert!(said.contains(word), "{path}: {said}");
+    }
+    share_fails(&sandbox, "/dev/zero");
+    // A home that is a file.
+    let taken = sandbox.text("file");
+    let home = [
+        "share",
+        "--home",
+        &taken,
+        "--no-local",
+        "--listen",
+        "127.0.0.1:0",
+        &taken,
+    ];
+    let said = run(&sandbox, &home).failure(6, "local");
+    assert!(said.contains("--home"), "{said}");
+}
+
+#[test]
+fn names_that_cannot_be_shared() {
+    let sandbox = Sandbox::new();
+    for name in ["odd/esc\x1b[2J", "esc\x1b]0;owned\x07", "back/a\\b"] {
+        sandbox.file(name, 10);
+    }
+    fs::create_dir(sandbox.path("latin")).unwrap();
+    let not_utf8 = OsStr::from_bytes(b"caf\xe9");
+    fs::write(sandbox.path("latin").join(not_utf8), b"x").unwrap();
+    for (path, word) in [
         ("odd", "rename"),
         ("esc\x1b]0;owned\x07", "--name"),
         ("back", "rename"),
         ("latin", "UTF-8"),
-    ];
-    for (path, word) in cases {
-        let path = sandbox.text(path);
-        let ended = run(
-            &sandbox,
-            &["share", "--no-local", "--listen", "127.0.0.1:0", &path],
-        );
-        let said = ended.failure(6, "local");
+    ] {
+        let said = share_fails(&sandbox, &sandbox.text(path));
         assert!(said.contains(word), "{path:?}: {said}");
-        assert_plain(&ended, &[&path]);
     }
-    let device = run(
-        &sandbox,
-        &[
-            "share",
-            "--no-local",
-            "--listen",
-            "127.0.0.1:0",
-            "/dev/zero",
-        ],
-    );
-    device.failure(6, "local");
-    // A folder that cannot be read in the middle: nothing of it is shared in silence.
-    let taken = sandbox.text("file");
-    let home = run(
-        &sandbox,
-        &[
-            "share",
-            "--home",
-            &taken,
-            "--no-local",
-            "--listen",
-            "127.0.0.1:0",
-            &taken,
-        ],
-    );
-    let said = home.failure(6, "local");
-    assert!(said.contains("--home"), "{said}");
 }
 
 #[test]
@@ -492,7 +255,7 @@ fn links_do_not_lead_out_of_a_shared_folder() {
         ("abs", "/etc/passwd"),
     ];
     for (link, to) in links {
-        std::os::unix::fs::symlink(to, sandbox.path("tree").join(link)).unwrap();
+        symlink(to, sandbox.path("tree").join(link)).unwrap();
     }
     let host = sandbox.share(&[&sandbox.text("tree")]);
     assert_eq!(host.ready["files"], 1);
@@ -511,7 +274,7 @@ fn links_do_not_lead_out_of_a_shared_folder() {
     );
 
     // A path that is a link itself is what it leads to.
-    std::os::unix::fs::symlink("tree/real", sandbox.path("alias")).unwrap();
+    symlink("tree/real", sandbox.path("alias")).unwrap();
     let alias = sandbox.share_as("alias-home", &[&sandbox.text("alias")]);
     assert_eq!(
         (&alias.ready["name"], &alias.ready["size"]),
@@ -528,7 +291,7 @@ fn a_folder_swapped_for_a_link_is_withdrawn() {
     let mut host = sandbox.share(&[&sandbox.text("tree")]);
     let hash = host.hash();
     fs::rename(sandbox.path("tree/sub"), sandbox.path("moved")).unwrap();
-    std::os::unix::fs::symlink(sandbox.path("secret"), sandbox.path("tree/sub")).unwrap();
+    symlink(sandbox.path("secret"), sandbox.path("tree/sub")).unwrap();
     host.program.event("withdrawn");
     sandbox.get(
         &host,

@@ -12,4 +12,5 @@ mod program;
 mod python;
 mod resume;
 mod sandbox;
+mod tickets;
 mod transfer;

@@ -23,7 +23,7 @@ fn is_here() -> bool {
         "CI must have python3 and its package cryptography"
     );
     if !here {
-        println!("SKIP: python3 and its package cryptography are needed");
+        eprintln!("SKIP: python3 and its package cryptography are needed");
     }
     here
 }

@@ -163,7 +163,7 @@ impl Forged {
             .map(Bytes::copy_from_slice)
             .collect();
         assert!(chunks.len() <= 16, "one group");
-        let entries: Vec<Digest> = chunks.iter().map(|chunk| entry(chunk)).collect();
+        let entries: Vec<Digest> = chunks.iter().map(entry).collect();
         let mut header = ContentHeader {
             kind: ContentKind::Folder,
             size: files.iter().map(|file| file.len() as u64).sum(),

@@ -62,9 +62,8 @@ fn about_data(from: u32, lie: impl Fn(&Bytes) -> Bytes + Send + Sync + 'static) 
 
 /// Alone, the liar is the end of the download; beside an honest host it is only named.
 async fn is_seen_through(content: &Content, what: &str, tamper: Tamper) {
-    let stores = [content.store.clone()];
     let getter = Getter::start().await;
-    let liar = Peer::start(&stores, None, tamper.clone());
+    let liar = Peer::start(&content.store, None, tamper.clone());
     let alone = getter.get(content.hash, &[&liar]).await;
     let said = alone.failure(DownloadErrorKind::Verification, what);
     assert!(said.contains(&liar.node.to_string()), "{what}: who? {said}");
@@ -82,7 +81,7 @@ async fn is_seen_through(content: &Content, what: &str, tamper: Tamper) {
     getter.assert_nothing_released(what);
 
     // The same target, which may have a part of an earlier run. The honest one is slow, so that the liar is asked too.
-    let liar = Peer::start(&stores, None, tamper);
+    let liar = Peer::start(&content.store, None, tamper);
     let honest = Peer::limited(&content.store, 8_000_000);
     let both = getter.get(content.hash, &[&liar, &honest]).await;
     both.done();
@@ -202,7 +201,7 @@ async fn broken_frames() {
     ];
     for (what, tamper) in tampers {
         let getter = Getter::start().await;
-        let broken = Peer::start(&[content.store.clone()], None, tamper);
+        let broken = Peer::start(&content.store, None, tamper);
         let alone = getter.get(content.hash, &[&broken]).await;
         let said = alone.failure(DownloadErrorKind::Verification, what);
         assert!(
@@ -310,7 +309,11 @@ async fn tables_that_contradict_themselves() {
         header.size += 1
     })
     .await;
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_that_lie_about_their_files() {
+    let (one, two): (&[u8], &[u8]) = (b"one", b"two!");
     let changed = |change: fn(&mut Record)| {
         let mut record = Record::file("b", two);
         change(&mut record);

@@ -32,22 +32,18 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Serves these, honestly.
+    /// Serves this, honestly.
     pub(crate) fn honest(store: &Arc<dyn ContentStore>) -> Self {
-        Self::start(&[store.clone()], None, Arc::new(Some))
+        Self::start(store, None, Arc::new(Some))
     }
 
     /// Serves at most so many bytes a second.
     pub(crate) fn limited(store: &Arc<dyn ContentStore>, rate: u64) -> Self {
-        Self::start(&[store.clone()], Some(rate), Arc::new(Some))
+        Self::start(store, Some(rate), Arc::new(Some))
     }
 
-    /// Serves these, and changes each frame it sends.
-    pub(crate) fn start(
-        stores: &[Arc<dyn ContentStore>],
-        rate: Option<u64>,
-        tamper: Tamper,
-    ) -> Self {
+    /// Serves this, and changes each frame it sends.
+    pub(crate) fn start(store: &Arc<dyn ContentStore>, rate: Option<u64>, tamper: Tamper) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -57,9 +53,7 @@ impl Peer {
         let mut config = ServerConfig::default();
         config.upload_limit = rate;
         let server = Server::new(config);
-        for store in stores {
-            server.add(store.clone());
-        }
+        server.add(store.clone());
         let (tcp, udp) = sockets();
         let addr = tcp.local_addr().unwrap();
         let session = SessionConfig {

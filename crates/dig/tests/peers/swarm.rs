@@ -86,7 +86,7 @@ async fn a_killed_host_and_a_false_one_cost_little() {
         }
         Some(frame)
     });
-    let liar = Peer::start(&[content.store.clone()], Some(rate), garbage);
+    let liar = Peer::start(&content.store, Some(rate), garbage);
     let records = [&honest[0], &honest[1], &killed, &liar].map(Peer::record);
     let getter = Getter::start().await;
     let fetched = getter
@@ -117,7 +117,7 @@ async fn a_host_that_falls_silent_is_not_waited_for() {
     let silent = Arc::new(AtomicBool::new(false));
     let (falls, is) = (silent.clone(), silent);
     let quiet = Arc::new(move |frame| (!is.load(Ordering::Relaxed)).then_some(frame));
-    let hole = Peer::start(&[content.store.clone()], Some(rate), quiet);
+    let hole = Peer::start(&content.store, Some(rate), quiet);
     let records = [&honest[0], &honest[1], &hole].map(Peer::record);
     let getter = Getter::start().await;
     let fetched = getter
@@ -199,9 +199,10 @@ async fn a_getter_serves_another_one_meanwhile() {
         "most of the second came from the origin: {sent} of {}",
         2 * size
     );
-    let alone = Duration::from_secs_f64(size as f64 / rate as f64);
+    // The origin alone, shared with the first, would take 8 s: 12 MB at half its rate, then 8 MB at all of it.
+    let alone = Duration::from_secs(8);
     assert!(
-        second_took < alone,
+        second_took < alone.mul_f64(0.8),
         "{second_took:?}, where the origin alone takes {alone:?}"
     );
     first.stop().await;
