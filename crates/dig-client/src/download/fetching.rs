@@ -21,8 +21,9 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-/// How long a first source is looked for at least, so that the local network has time to answer.
-pub(crate) const SEARCH: Duration = Duration::from_secs(6);
+/// How long a first source is looked for at least, so that the local network has time to answer: on an interface that has just
+/// come up it takes six seconds.
+pub(crate) const SEARCH: Duration = Duration::from_secs(10);
 /// Why an address of a ticket is passed over.
 const NOT_DIALLED: &str = "inside this machine or a network that it is not on, where no ticket may lead; if you mean it, name it with --peer";
 /// How often patience is judged.
