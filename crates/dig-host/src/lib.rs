@@ -1,7 +1,7 @@
 //! `FileHost`: what a node shares (whitepaper 7).
 //!
 //! A path that is added is hashed, registered, announced by every mechanism that its
-//! [`AnnounceLevel`] allows, announced again every half an hour, served to whoever asks by
+//! [`AnnounceLevel`](dig_discovery::AnnounceLevel) allows, announced again every half an hour, served to whoever asks by
 //! content hash, and withdrawn when it changes on disk or is removed. Its SHA-256 is computed in the
 //! background and re-checks every chunk.
 //!
