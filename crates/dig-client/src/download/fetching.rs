@@ -303,6 +303,9 @@ impl Fetching {
                 if refused && !self.options.wait {
                     self.sources.dismiss(node);
                 }
+                if !refused {
+                    self.links.suspect(node);
+                }
                 self.sources.note(DialFailure {
                     node: Some(node),
                     addr: None,
@@ -315,6 +318,7 @@ impl Fetching {
                 self.say_waiting(reasons.join("; "));
             }
             FetchEvent::Active { node, link } => self.links.active(node, link, &self.tell),
+            FetchEvent::Redial { node } => self.links.close(node),
             FetchEvent::Hashing => self.hashing = true,
             _ => {}
         }
@@ -348,6 +352,7 @@ impl Fetching {
         if self.gave_up || self.hashing {
             return;
         }
+        self.links.judge(self.last_progress);
         let again = !self.linked && (self.moved || self.options.wait || self.ever_linked);
         if again && self.sources.retry() {
             self.exhausted = false;

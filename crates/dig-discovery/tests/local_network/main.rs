@@ -479,6 +479,11 @@ fn a_flood_of_records_costs_the_attacker_his_audience_not_us_our_memory() {
         first(&local, Duration::from_secs(20)).await
     });
     is_ready.recv().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    // A thread takes its name only once it runs.
+    while two.threads("mDNS").is_empty() && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(10));
+    }
     let before = two.threads("mDNS");
     assert_eq!(before.len(), 1);
     let dry_up = Arc::new(AtomicBool::new(false));

@@ -196,6 +196,15 @@ async fn a_file_that_is_edited_is_withdrawn_and_never_mixed() {
     tokio::time::timeout(Duration::from_secs(5), withdrawn)
         .await
         .unwrap();
+    // The host knows it before the getter does.
+    let heard = async {
+        while let Some(event) = events.next().await {
+            if matches!(event, FetchEvent::NoPeers { .. }) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(TOO_LONG, heard).await.unwrap();
     fetch.give_up();
     let fetched = finish(fetch, memory).await;
     assert!(
