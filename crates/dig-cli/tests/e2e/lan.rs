@@ -215,3 +215,28 @@ fn a_sha256_that_is_still_being_computed_is_waited_for() {
     getter.event("resolved");
     getter.event_where("progress", |event| event["bytes"] != 0);
 }
+
+#[test]
+fn either_transport_is_enough() {
+    if !is_root() {
+        return;
+    }
+    for (blocked, left) in [("udp", "tls-tcp"), ("tcp", "quic")] {
+        let (sandbox, cable) = (Sandbox::new(), Cable::new());
+        cable.block(0, blocked);
+        let original = sandbox.file("thing.bin", 3_000_000);
+        let share = ["share", "--no-local", original.to_str().unwrap()];
+        let mut host = cable.start(0, &sandbox.path("host"), &share);
+        let ticket = host.event("ready")["ticket"].as_str().unwrap().to_owned();
+        let copy = sandbox.text("copy");
+        let args = ["get", "--no-local", &ticket, "-o", &copy];
+        let get = cable.start(1, &sandbox.path("getter"), &args).end();
+        assert_eq!(get.done()["bytes"], 3_000_000);
+        assert_eq!(
+            get.event("connected")["transport"],
+            left,
+            "{blocked} is blocked"
+        );
+        assert_eq!(fs::read(&copy).unwrap(), noise(3_000_000));
+    }
+}

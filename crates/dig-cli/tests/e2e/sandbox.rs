@@ -170,6 +170,26 @@ impl Cable {
         ["ip", "netns", "exec", &self.names[machine]]
     }
 
+    /// From now on one of both machines drops all that comes in by this protocol, as a firewall does.
+    pub(crate) fn block(&self, machine: usize, protocol: &str) {
+        let rule = format!("meta l4proto {protocol} drop");
+        let hook = "{ type filter hook input priority 0 ; }";
+        for words in [
+            vec!["add", "table", "inet", "wall"],
+            vec!["add", "chain", "inet", "wall", "in", hook],
+            vec!["add", "rule", "inet", "wall", "in", &rule],
+        ] {
+            let [ip, netns, exec, name] = self.prefix(machine);
+            let output = Command::new(ip)
+                .args([netns, exec, name, "nft"])
+                .args(&words)
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "nft {words:?}: {said}");
+        }
+    }
+
     /// Starts a program on one of both machines.
     pub(crate) fn start(&self, machine: usize, home: &Path, args: &[&str]) -> Dignet {
         let prefix: Prefix<'_> = &self.prefix(machine);
