@@ -2,9 +2,8 @@
 
 use crate::{
     connector::Connector,
-    download::Download,
+    download::{self, Download, Listing},
     error::DownloadError,
-    listing::{self, Listing},
     names::NamePins,
     options::{Destination, DownloadOptions},
     pending::PendingWatch,
@@ -135,7 +134,7 @@ impl FileClient {
         what: What,
         options: DownloadOptions,
     ) -> Result<Listing, DownloadError> {
-        listing::list(&self.0, what, options).await
+        download::list(&self.0, what, options).await
     }
 }
 

@@ -17,10 +17,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 mod fetching;
 mod links;
+mod listing;
 mod plan;
+mod serving;
 
-pub(crate) use fetching::{Fetching, SEARCH};
-pub(crate) use plan::wanted;
+pub(crate) use fetching::SEARCH;
+pub use listing::Listing;
+pub(crate) use listing::list;
 
 /// Events that wait for a slow listener; progress is dropped first.
 const EVENT_QUEUE: usize = 1024;

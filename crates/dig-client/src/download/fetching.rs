@@ -1,6 +1,6 @@
 //! Fetching one content: sources come and go, the fetch takes what they give, patience ends.
 
-use super::{Teller, links::Links, plan::Wanted};
+use super::{Teller, links::Links, plan::Wanted, serving::Serving};
 use crate::{
     client::Inner,
     connector::{Dial, DialFailure, DialFailureClass, Method},
@@ -10,11 +10,10 @@ use crate::{
     options::{Destination, DownloadOptions},
     sources::{SourceNews, Sources},
 };
-use dig_discovery::{Announcement, Discovery as _, Lookup};
+use dig_discovery::{Discovery as _, Lookup};
 use dig_transfer::{
     fetch::{self, Fetch, FetchConfig, FetchDone, FetchError, FetchEvent, MakeSink, Opened},
     link::Link,
-    store::ContentStore,
 };
 use futures::StreamExt as _;
 use std::{sync::Arc, time::Duration};
@@ -201,7 +200,7 @@ impl Fetching {
                 _ = ticks.tick() => {
                     self.judge(&fetch);
                     if serving.is_none() && self.options.serve {
-                        serving = self.serve(fetch.store()).await;
+                        serving = fetch.store().and_then(|store| Serving::start(&self.client, store));
                     }
                 }
             }
@@ -209,8 +208,8 @@ impl Fetching {
         while let Some(Some(event)) = futures::FutureExt::now_or_never(events.next()) {
             self.on_event(event);
         }
-        if let Some(store) = serving {
-            self.stop_serving(&*store).await;
+        if let Some(serving) = serving {
+            serving.stop().await;
         }
         outcome.map_err(|error| self.explain(error))
     }
@@ -405,37 +404,6 @@ impl Fetching {
             },
             other => DownloadError::Fetch(other),
         }
-    }
-
-    /// Lets others have what is already here.
-    async fn serve(
-        &mut self,
-        store: Option<Arc<dyn ContentStore>>,
-    ) -> Option<Arc<dyn ContentStore>> {
-        let store = store?;
-        if self.client.server.serves(&self.wanted.hash) {
-            // This very node shares it already.
-            return None;
-        }
-        self.client.server.add(store.clone());
-        if self.client.config.port != 0 {
-            let key = Lookup::Content(self.wanted.hash).key();
-            let announcement = Announcement::new(self.client.config.port);
-            if let Err(error) = self.client.discovery.announce(key, announcement).await {
-                tracing::debug!(%error, "the download is not announced");
-            }
-        }
-        Some(store)
-    }
-
-    async fn stop_serving(&mut self, store: &dyn ContentStore) {
-        let hash = store.header().hash();
-        self.client.server.remove(&hash);
-        let _ = self
-            .client
-            .discovery
-            .withdraw(Lookup::Content(hash).key())
-            .await;
     }
 }
 

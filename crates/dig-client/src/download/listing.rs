@@ -1,12 +1,7 @@
 //! What a content consists of, before it is fetched.
 
-use crate::{
-    client::Inner,
-    download::{Fetching, Teller, wanted},
-    error::DownloadError,
-    options::DownloadOptions,
-    what::What,
-};
+use super::{Teller, fetching::Fetching, plan::wanted};
+use crate::{client::Inner, error::DownloadError, options::DownloadOptions, what::What};
 use dig_transfer::table::TableEntry;
 use dig_types::{ContentHash, ContentKind, ContentName};
 use std::sync::Arc;
