@@ -78,21 +78,33 @@ fn target(
     let path = match &options.destination {
         Destination::StandardOutput => return None,
         Destination::Folder(folder) => folder.join(own_name()),
-        Destination::Path(path) if goes_inside(path) => path.join(own_name()),
+        Destination::Path(path) if goes_inside(path, hash, cache) => path.join(own_name()),
         Destination::Path(path) => path.clone(),
     };
     let mut target = Target::new(path);
     target.force = options.force;
     target.select = options.filter.clone();
-    target.memory = cache.map(|cache| cache.join("finished"));
+    target.memory = memory(cache);
     Some(target)
 }
 
-/// An existing folder is where the content goes into, unless it is the target of an unfinished download itself.
-fn goes_inside(path: &Path) -> bool {
+/// Where finished downloads are remembered.
+fn memory(cache: Option<&Path>) -> Option<PathBuf> {
+    cache.map(|cache| cache.join("finished"))
+}
+
+/// An existing folder is where the content goes into, unless it is the content itself, finished or not: the same command again
+/// must not make a second copy inside the first.
+fn goes_inside(path: &Path, hash: ContentHash, cache: Option<&Path>) -> bool {
+    if !path.is_dir() {
+        return false;
+    }
     let mut journal = path.as_os_str().to_owned();
     journal.push(".part.journal");
-    path.is_dir() && !PathBuf::from(journal).exists()
+    let mut itself = Target::new(path);
+    itself.memory = memory(cache);
+    let is_finished = FileSink::new(itself, hash).is_complete().unwrap_or(false);
+    !is_finished && !PathBuf::from(journal).exists()
 }
 
 fn bytes_below(folder: &Path) -> u64 {

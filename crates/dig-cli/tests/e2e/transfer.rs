@@ -144,6 +144,24 @@ fn empty_folders_arrive() {
 }
 
 #[test]
+fn getting_a_folder_again_makes_no_second_copy_inside() {
+    let sandbox = Sandbox::new();
+    sandbox.file("tree/one.bin", 70_000);
+    sandbox.file("tree/sub/two.bin", 5);
+    let host = sandbox.share(&[&sandbox.text("tree")]);
+    let (hash, copy) = (host.hash(), sandbox.text("copy"));
+    sandbox.get(&host, &[&hash, "-o", &copy]).done();
+    let again = sandbox.get(&host, &[&hash, "-o", &copy]);
+    assert_eq!(again.done()["fetched"], 0);
+    assert_eq!(fs::read_dir(&copy).unwrap().count(), 2, "one.bin and sub");
+    // Another folder that is there already is where the content goes into.
+    fs::create_dir(sandbox.path("downloads")).unwrap();
+    let into = sandbox.text("downloads");
+    sandbox.get(&host, &[&hash, "-o", &into]).done();
+    assert!(sandbox.path("downloads/tree/one.bin").exists());
+}
+
+#[test]
 fn a_file_of_a_folder_is_a_content_of_its_own() {
     let sandbox = Sandbox::new();
     sandbox.file("tree/one.bin", 70_000);

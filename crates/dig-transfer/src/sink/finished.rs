@@ -122,6 +122,7 @@ impl<'a> Memory<'a> {
 
     fn add(&self, target: &Path, hash: &ContentHash) -> io::Result<()> {
         let new = line(target, hash)?;
+        fs::create_dir_all(self.folder)?;
         let list = fs::read_to_string(self.list()).unwrap_or_default();
         let path = new.split(' ').next().unwrap_or_default();
         let mut lines: Vec<&str> = list

@@ -169,7 +169,11 @@ impl NodeBuilder {
     async fn signer(&self, home: &Home) -> Result<Arc<dyn Signer>, StartError> {
         let file = match &self.identity {
             Identity::Signer(signer) => return Ok(signer.clone()),
-            Identity::Fresh => return Ok(Arc::new(CryptoIdentity::generate(Algorithm::Ed25519)?)),
+            Identity::Fresh => {
+                // For what is remembered between runs; without it, all works but more slowly.
+                let _ = home.create();
+                return Ok(Arc::new(CryptoIdentity::generate(Algorithm::Ed25519)?));
+            }
             Identity::Home => home.identity_file(),
         };
         home.create()?;
