@@ -231,10 +231,10 @@ fn folders_in_the_way() {
     sandbox.file("tree/file", 10);
     let host = sandbox.share(&[&sandbox.text("tree")]);
     let (hash, copy) = (host.hash(), sandbox.text("copy"));
-    sandbox.get(&host, &[&hash, "-o", &copy]).done();
-    // Into the folder that is there now, under its own name.
-    let again = sandbox.get(&host, &[&hash, "-o", &copy]);
-    assert_eq!(again.done()["path"], sandbox.text("copy/tree"));
+    // Into the folder that is there, under its own name.
+    fs::create_dir(&copy).unwrap();
+    let first = sandbox.get(&host, &[&hash, "-o", &copy]);
+    assert_eq!(first.done()["path"], sandbox.text("copy/tree"));
     // Twice into the same is done at once; with other bytes there it is in the way.
     assert_eq!(
         sandbox.get(&host, &[&hash, "-o", &copy]).done()["fetched"],
