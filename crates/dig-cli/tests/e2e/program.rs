@@ -128,10 +128,12 @@ impl Dignet {
         );
     }
 
-    /// kill -9, and waits until it is gone.
-    pub(crate) fn kill(mut self) {
+    /// kill -9, and waits until it is gone; what it said until then.
+    pub(crate) fn kill(mut self) -> Vec<Value> {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        self.seen.extend(self.events.iter());
+        std::mem::take(&mut self.seen)
     }
 
     pub(crate) fn is_running(&mut self) -> bool {
