@@ -169,6 +169,9 @@ impl Inner {
             .map(|node| PeerRecord {
                 node: Some(node.node),
                 addrs: allow(&node.addrs),
+                via: (node.via.iter().copied())
+                    .filter(|via| networks.allows_ticket(&via.addr))
+                    .collect(),
                 source: PeerSource::Ticket,
             })
             .collect();
@@ -176,6 +179,7 @@ impl Inner {
         records.extend(anonymous.map(|addr| PeerRecord {
             node: None,
             addrs: vec![addr],
+            via: Vec::new(),
             source: PeerSource::Ticket,
         }));
         (records, refused)

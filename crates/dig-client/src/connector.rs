@@ -1,28 +1,10 @@
 //! How this crate gets links to peers.
 
 use dig_transfer::link::Link;
+pub use dig_types::Method;
 use dig_types::{NodeId, PeerRecord};
 use futures::stream::BoxStream;
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
-
-/// How the path to a peer was found; the names are those of `--methods` and of `connected` events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Method {
-    /// An address on a network that this machine is on.
-    Local,
-    /// Any other address, dialled as it is.
-    Direct,
-}
-
-impl fmt::Display for Method {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Local => "local",
-            Self::Direct => "direct",
-        })
-    }
-}
 
 /// Why a peer could not be reached at one address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,12 +37,12 @@ pub enum DialFailureClass {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Dial {
-    /// An address is being tried.
+    /// A way is being tried.
     Attempt {
         /// Who is expected there.
         node: Option<NodeId>,
-        /// Where.
-        addr: SocketAddr,
+        /// Where, if at an address that is known beforehand.
+        addr: Option<SocketAddr>,
         /// How.
         method: Method,
     },

@@ -28,7 +28,7 @@ pub enum DownloadEvent {
         /// Who is expected there.
         node: Option<NodeId>,
         /// Where.
-        addr: SocketAddr,
+        addr: Option<SocketAddr>,
         /// How.
         method: Method,
     },

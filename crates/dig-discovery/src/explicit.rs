@@ -4,7 +4,7 @@ use crate::{
     discovery::{Announcement, Discovery, DiscoveryError, Found, Lookup},
     networks::Networks,
 };
-use dig_types::{DiscoveryKey, PeerAddr, PeerRecord, PeerSource, Ticket};
+use dig_types::{DiscoveryKey, PeerAddr, PeerRecord, PeerSource, Ticket, TicketNode};
 use futures::{
     FutureExt, StreamExt,
     future::{self, BoxFuture},
@@ -33,6 +33,7 @@ impl ExplicitPeers {
             PeerRecord {
                 node: Some(node.node),
                 addrs: addrs.take(Ticket::MAX_ADDRS).collect(),
+                via: allowed_via(node, networks),
                 source: PeerSource::Ticket,
             }
         });
@@ -43,7 +44,7 @@ impl ExplicitPeers {
             known
                 .take(Ticket::MAX_NODES)
                 .chain(anonymous.take(Ticket::MAX_NODES))
-                .filter(|peer| !peer.addrs.is_empty())
+                .filter(|peer| !peer.addrs.is_empty() || !peer.via.is_empty())
                 .collect(),
         )
     }
@@ -52,6 +53,13 @@ impl ExplicitPeers {
     pub fn peers(&self) -> &[PeerRecord] {
         &self.0
     }
+}
+
+/// Who may introduce us to a node of a ticket: the same rules as for the node itself.
+fn allowed_via(node: &TicketNode, networks: &Networks) -> Vec<PeerAddr> {
+    let via = node.via.iter().copied();
+    via.filter(|via| networks.allows_ticket(&via.addr))
+        .collect()
 }
 
 impl Discovery for ExplicitPeers {
@@ -77,7 +85,7 @@ impl Discovery for ExplicitPeers {
 mod tests {
     use super::*;
     use crate::networks::Subnet;
-    use dig_types::{ContentHash, NodeId, TicketNode};
+    use dig_types::{ContentHash, NodeId};
 
     #[test]
     fn a_ticket_makes_us_dial_only_what_it_may() {
@@ -91,10 +99,12 @@ mod tests {
         ticket.nodes.push(TicketNode {
             node: NodeId::from_bytes([2; 32]),
             addrs: addrs.map(|addr| addr.parse().unwrap()).to_vec(),
+            via: Vec::new(),
         });
         ticket.nodes.push(TicketNode {
             node: NodeId::from_bytes([3; 32]),
             addrs: vec!["[::ffff:127.0.0.1]:4433".parse().unwrap()],
+            via: Vec::new(),
         });
         ticket.anonymous.push("224.0.0.1:4433".parse().unwrap());
         let networks = Networks::new([Subnet::new("10.1.2.1".parse().unwrap(), 24)]);

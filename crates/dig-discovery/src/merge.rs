@@ -9,9 +9,11 @@
 //!   of them, so no flood keeps out the user's own peers or another mechanism's.
 
 use crate::discovery::{Claim, Found, MAX_CLAIMS};
-use dig_types::{PeerRecord, PeerSource};
+use dig_types::{PeerAddr, PeerRecord, PeerSource};
 use std::net::SocketAddr;
 
+/// Most peers that are kept as able to introduce us to one peer: as many as a ticket may list.
+const MAX_VIA: usize = dig_types::Ticket::MAX_VIA;
 /// Most addresses that are kept of one peer: as many as a ticket may list.
 pub(crate) const MAX_ADDRS: usize = 8;
 
@@ -29,6 +31,7 @@ struct Known {
     reporter: PeerSource,
     source: PeerSource,
     addrs: Vec<(PeerSource, SocketAddr)>,
+    via: Vec<(PeerSource, PeerAddr)>,
     claims: Vec<(PeerSource, Claim)>,
 }
 
@@ -105,6 +108,7 @@ impl Known {
             reporter: peer.source,
             source: peer.source,
             addrs: Vec::new(),
+            via: Vec::new(),
             claims: Vec::new(),
         }
     }
@@ -118,6 +122,9 @@ impl Known {
         let mut changed = before != (self.node, self.source);
         for addr in found.peer.addrs {
             changed |= place(&mut self.addrs, MAX_ADDRS, source, addr);
+        }
+        for via in found.peer.via {
+            changed |= place(&mut self.via, MAX_VIA, source, via);
         }
         for claim in found.claims {
             changed |= place(&mut self.claims, MAX_CLAIMS, source, claim);
@@ -134,6 +141,7 @@ impl Known {
             peer: PeerRecord {
                 node: self.node,
                 addrs: self.addrs.iter().map(|(_, addr)| *addr).collect(),
+                via: self.via.iter().map(|(_, via)| *via).collect(),
                 source: self.source,
             },
             claims: self.claims.iter().map(|(_, claim)| claim.clone()).collect(),

@@ -76,6 +76,8 @@ pub struct PeerRecord {
     pub node: Option<NodeId>,
     /// Where it may be reached, best first.
     pub addrs: Vec<SocketAddr>,
+    /// Peers that can introduce us to it, where it is known who they are (section 12 of `docs/protocol.md`).
+    pub via: Vec<PeerAddr>,
     /// Where the report comes from.
     pub source: PeerSource,
 }
@@ -86,6 +88,7 @@ impl PeerRecord {
         Self {
             node: peer.node,
             addrs: vec![peer.addr],
+            via: Vec::new(),
             source,
         }
     }

@@ -1,6 +1,6 @@
 //! Tickets: one shell-safe word that says what to fetch and from whom (`docs/protocol.md` §8).
 
-use crate::{ContentHash, ContentKind, ContentName, NodeId};
+use crate::{ContentHash, ContentKind, ContentName, NodeId, PeerAddr};
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
 use sha2::{Digest, Sha256};
 use std::{
@@ -22,6 +22,7 @@ const FIELD_NAME: u8 = 3;
 const FIELD_KIND: u8 = 5;
 const NODE_ID: u8 = 0;
 const NODE_ADDR: u8 = 2;
+const NODE_VIA: u8 = 7;
 
 /// Why a text is no ticket.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +54,8 @@ pub struct TicketNode {
     pub node: NodeId,
     /// Where it may answer, best first; at most [`Ticket::MAX_ADDRS`].
     pub addrs: Vec<SocketAddr>,
+    /// Who can introduce us to it, best first; at most [`Ticket::MAX_VIA`], each with its node id.
+    pub via: Vec<PeerAddr>,
 }
 
 /// What to fetch, and from whom. Only the hash and the node ids are believed; size, name and kind are hints.
@@ -77,6 +80,8 @@ impl Ticket {
     pub const MAX_NODES: usize = 16;
     /// Most addresses of one node.
     pub const MAX_ADDRS: usize = 8;
+    /// Most peers that can introduce to one node.
+    pub const MAX_VIA: usize = 4;
     /// Longest ticket in characters.
     pub const MAX_LEN: usize = 4096;
 
@@ -114,6 +119,13 @@ impl Ticket {
             put(&mut value, NODE_ID, node.node.as_bytes());
             for addr in node.addrs.iter().take(Self::MAX_ADDRS) {
                 put(&mut value, NODE_ADDR, &encode_addr(addr));
+            }
+            for via in node.via.iter().take(Self::MAX_VIA) {
+                // Whoever introduces must be known, or a stranger at that address could listen in.
+                if let Some(id) = via.node {
+                    let addr = encode_addr(&via.addr);
+                    put(&mut value, NODE_VIA, &[&id.as_bytes()[..], &addr].concat());
+                }
             }
             put(&mut out, FIELD_NODE, &value);
         }
@@ -239,11 +251,12 @@ fn decode_name(value: &[u8]) -> Result<ContentName, TicketError> {
 
 fn decode_node(value: &[u8]) -> Result<TicketNode, TicketError> {
     let mut node = None;
-    let mut addrs = Vec::new();
+    let (mut addrs, mut via) = (Vec::new(), Vec::new());
     for field in Fields(value) {
         match field? {
             (NODE_ID, value) => set(&mut node, NodeId::from_bytes(array(value)?))?,
             (NODE_ADDR, value) => addrs.push(decode_addr(value)?),
+            (NODE_VIA, value) if via.len() < Ticket::MAX_VIA => via.push(decode_via(value)?),
             (id, _) if id % 2 == 0 => return Err(TicketError::Field("unknown required field")),
             _ => {}
         }
@@ -252,7 +265,17 @@ fn decode_node(value: &[u8]) -> Result<TicketNode, TicketError> {
         }
     }
     let node = node.ok_or(TicketError::Field("a node without id"))?;
-    Ok(TicketNode { node, addrs })
+    Ok(TicketNode { node, addrs, via })
+}
+
+fn decode_via(value: &[u8]) -> Result<PeerAddr, TicketError> {
+    let (node, addr) = value
+        .split_first_chunk::<32>()
+        .ok_or(TicketError::Field("a field has the wrong length"))?;
+    Ok(PeerAddr {
+        node: Some(NodeId::from_bytes(*node)),
+        addr: decode_addr(addr)?,
+    })
 }
 
 fn encode_addr(addr: &SocketAddr) -> Vec<u8> {

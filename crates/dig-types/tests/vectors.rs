@@ -28,6 +28,7 @@ fn full() -> Ticket {
     let node = |byte: u8, addrs: &[&str]| TicketNode {
         node: NodeId::from_bytes([byte; 32]),
         addrs: addrs.iter().map(|addr| addr.parse().unwrap()).collect(),
+        via: Vec::new(),
     };
     Ticket {
         size: Some(8_589_934_592),

@@ -159,6 +159,7 @@ fn ticket_to(addrs: &[SocketAddr]) -> String {
     let node = |addrs: &[SocketAddr]| TicketNode {
         node: NodeId::from_bytes([3; 32]),
         addrs: addrs.into(),
+        via: Vec::new(),
     };
     let nodes = addrs.chunks(8).map(node).collect();
     let hash = ContentHash::from_bytes([5; 32]);

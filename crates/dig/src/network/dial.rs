@@ -75,7 +75,7 @@ impl Dialling {
         for addr in peer.addrs.into_iter().take(MAX_ADDRS) {
             ready.push_back(Dial::Attempt {
                 node: peer.node,
-                addr,
+                addr: Some(addr),
                 method: method(&networks, &addr),
             });
             running.push(quic(inner.clone(), addr, peer.node));

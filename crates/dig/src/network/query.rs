@@ -27,6 +27,7 @@ impl NodeQuery for LaneQuery {
             let peer = PeerRecord {
                 node: None,
                 addrs,
+                via: Vec::new(),
                 source: PeerSource::Local,
             };
             let mut dials = network.connect(peer);
