@@ -1,0 +1,5 @@
+//! A usable path between two peers, whatever NATs stand between them, and a trace of every attempt.
+
+pub mod candidate;
+pub mod signaling;
+pub mod trace;
