@@ -169,6 +169,9 @@ impl Inner {
             .map(|node| PeerRecord {
                 node: Some(node.node),
                 addrs: allow(&node.addrs),
+                mapped: (node.mapped.iter().copied())
+                    .filter(|mapped| networks.allows_ticket(&mapped.addr))
+                    .collect(),
                 via: (node.via.iter().copied())
                     .filter(|via| networks.allows_ticket(&via.addr))
                     .collect(),
@@ -179,6 +182,7 @@ impl Inner {
         records.extend(anonymous.map(|addr| PeerRecord {
             node: None,
             addrs: vec![addr],
+            mapped: Vec::new(),
             via: Vec::new(),
             source: PeerSource::Ticket,
         }));

@@ -233,6 +233,7 @@ impl<'a> Resolution<'a> {
                 let peer = PeerRecord {
                     node: Some(node),
                     addrs: asked.addrs,
+                    mapped: Vec::new(),
                     via: Vec::new(),
                     source: PeerSource::Explicit,
                 };

@@ -74,7 +74,7 @@ impl Sources {
     /// Dials a peer, unless all that is known of it is being dialled already.
     pub(crate) fn add(&mut self, peer: PeerRecord) {
         let foreign = |node: NodeId| !self.trusted.is_empty() && !self.trusted.contains(&node);
-        if peer.addrs.is_empty() || peer.node.is_some_and(foreign) || self.is_dismissed(&peer) {
+        if !peer.has_way() || peer.node.is_some_and(foreign) || self.is_dismissed(&peer) {
             return;
         }
         let same = |known: &&mut PeerRecord| match (known.node, peer.node) {
@@ -84,19 +84,14 @@ impl Sources {
         let room = self.known.len() < MAX_PEERS;
         match self.known.iter_mut().find(same) {
             Some(known) => {
-                let new: Vec<_> = peer
-                    .addrs
-                    .iter()
-                    .filter(|addr| !known.addrs.contains(addr))
-                    .copied()
-                    .collect();
-                if new.is_empty() {
+                let Some(new) = peer.beyond(known) else {
                     return;
-                }
-                known.addrs.extend(&new);
-                known.node = known.node.or(peer.node);
-                self.dials
-                    .push(self.connector.connect(PeerRecord { addrs: new, ..peer }));
+                };
+                known.addrs.extend(&new.addrs);
+                known.mapped.extend(&new.mapped);
+                known.via.extend(&new.via);
+                known.node = known.node.or(new.node);
+                self.dials.push(self.connector.connect(new));
             }
             None if room => {
                 self.dials.push(self.connector.connect(peer.clone()));

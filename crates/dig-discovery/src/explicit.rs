@@ -33,6 +33,9 @@ impl ExplicitPeers {
             PeerRecord {
                 node: Some(node.node),
                 addrs: addrs.take(Ticket::MAX_ADDRS).collect(),
+                mapped: (node.mapped.iter().copied())
+                    .filter(|mapped| allowed(&mapped.addr))
+                    .collect(),
                 via: allowed_via(node, networks),
                 source: PeerSource::Ticket,
             }
@@ -44,7 +47,7 @@ impl ExplicitPeers {
             known
                 .take(Ticket::MAX_NODES)
                 .chain(anonymous.take(Ticket::MAX_NODES))
-                .filter(|peer| !peer.addrs.is_empty() || !peer.via.is_empty())
+                .filter(PeerRecord::has_way)
                 .collect(),
         )
     }
@@ -99,11 +102,13 @@ mod tests {
         ticket.nodes.push(TicketNode {
             node: NodeId::from_bytes([2; 32]),
             addrs: addrs.map(|addr| addr.parse().unwrap()).to_vec(),
+            mapped: Vec::new(),
             via: Vec::new(),
         });
         ticket.nodes.push(TicketNode {
             node: NodeId::from_bytes([3; 32]),
             addrs: vec!["[::ffff:127.0.0.1]:4433".parse().unwrap()],
+            mapped: Vec::new(),
             via: Vec::new(),
         });
         ticket.anonymous.push("224.0.0.1:4433".parse().unwrap());

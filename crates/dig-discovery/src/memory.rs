@@ -60,6 +60,7 @@ impl Discovery for MemoryDiscovery {
             peer: PeerRecord {
                 node: Some(self.node),
                 addrs: vec![SocketAddr::new(self.ip, announcement.port)],
+                mapped: Vec::new(),
                 via: Vec::new(),
                 source: PeerSource::Local,
             },

@@ -9,11 +9,13 @@
 //!   of them, so no flood keeps out the user's own peers or another mechanism's.
 
 use crate::discovery::{Claim, Found, MAX_CLAIMS};
-use dig_types::{PeerAddr, PeerRecord, PeerSource};
+use dig_types::{MappedAddr, PeerAddr, PeerRecord, PeerSource};
 use std::net::SocketAddr;
 
 /// Most peers that are kept as able to introduce us to one peer: as many as a ticket may list.
 const MAX_VIA: usize = dig_types::Ticket::MAX_VIA;
+/// Most mapped addresses that are kept of one peer: as many as a ticket may list.
+const MAX_MAPPED: usize = dig_types::Ticket::MAX_MAPPED;
 /// Most addresses that are kept of one peer: as many as a ticket may list.
 pub(crate) const MAX_ADDRS: usize = 8;
 
@@ -31,6 +33,7 @@ struct Known {
     reporter: PeerSource,
     source: PeerSource,
     addrs: Vec<(PeerSource, SocketAddr)>,
+    mapped: Vec<(PeerSource, MappedAddr)>,
     via: Vec<(PeerSource, PeerAddr)>,
     claims: Vec<(PeerSource, Claim)>,
 }
@@ -49,7 +52,7 @@ impl Merge {
         if found.peer.node.is_none() {
             // Nobody stands behind these claims.
             found.claims.clear();
-            if found.peer.addrs.is_empty() {
+            if !found.peer.has_way() {
                 return None;
             }
         }
@@ -108,6 +111,7 @@ impl Known {
             reporter: peer.source,
             source: peer.source,
             addrs: Vec::new(),
+            mapped: Vec::new(),
             via: Vec::new(),
             claims: Vec::new(),
         }
@@ -122,6 +126,9 @@ impl Known {
         let mut changed = before != (self.node, self.source);
         for addr in found.peer.addrs {
             changed |= place(&mut self.addrs, MAX_ADDRS, source, addr);
+        }
+        for mapped in found.peer.mapped {
+            changed |= place(&mut self.mapped, MAX_MAPPED, source, mapped);
         }
         for via in found.peer.via {
             changed |= place(&mut self.via, MAX_VIA, source, via);
@@ -141,6 +148,7 @@ impl Known {
             peer: PeerRecord {
                 node: self.node,
                 addrs: self.addrs.iter().map(|(_, addr)| *addr).collect(),
+                mapped: self.mapped.iter().map(|(_, mapped)| *mapped).collect(),
                 via: self.via.iter().map(|(_, via)| *via).collect(),
                 source: self.source,
             },

@@ -1,25 +1,8 @@
 //! Candidates: addresses at which a peer may be reached (RFC 8445 §5.1.1).
 
 use dig_types::Method;
-use std::{fmt, net::SocketAddr};
-
-/// The transport of a candidate or a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Transport {
-    /// Datagrams.
-    Udp,
-    /// A byte stream.
-    Tcp,
-}
-
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Udp => "udp",
-            Self::Tcp => "tcp",
-        })
-    }
-}
+pub use dig_types::Transport;
+use std::net::SocketAddr;
 
 /// Where a candidate comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -27,7 +27,7 @@ pub use clock::{Clock, SystemClock, Timestamp, VirtualClock};
 pub use content::{ContentKind, DiscoveryKey};
 pub use frame::{Frame, FrameHeader, FrameType, MAX_FRAME_PAYLOAD};
 pub use hash::{ContentHash, HexError, InstanceId, NodeId, Sha256Hash};
-pub use method::{Method, UnknownMethod};
+pub use method::{MappedAddr, Method, Transport, UnknownMethod};
 pub use name::{ContentName, NameError};
 pub use peer::{PeerAddr, PeerAddrError, PeerRecord, PeerSource};
 pub use ticket::{Ticket, TicketError, TicketNode};

@@ -1,6 +1,6 @@
 //! Ways of getting a path to a peer.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::SocketAddr, str::FromStr};
 
 /// How the path to a peer was found (whitepaper section 3); the names are those of `--methods` and of `connected` events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,6 +57,35 @@ impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
+}
+
+/// What carries bytes to an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Transport {
+    /// Datagrams.
+    Udp,
+    /// A byte stream.
+    Tcp,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        })
+    }
+}
+
+/// An outside address that a router maps to a node: it is for one transport only, unlike other addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MappedAddr {
+    /// How it was mapped: [`Method::Pcp`], [`Method::NatPmp`] or [`Method::Upnp`].
+    pub method: Method,
+    /// By what it is reached.
+    pub transport: Transport,
+    /// Where.
+    pub addr: SocketAddr,
 }
 
 /// The text names no method.

@@ -1,6 +1,6 @@
 //! Peers as others name them.
 
-use crate::{HexError, NodeId};
+use crate::{HexError, MappedAddr, NodeId};
 use std::{fmt, net::SocketAddr, str::FromStr};
 
 /// Why a text is no peer address.
@@ -76,6 +76,8 @@ pub struct PeerRecord {
     pub node: Option<NodeId>,
     /// Where it may be reached, best first.
     pub addrs: Vec<SocketAddr>,
+    /// Where a router maps a port to it.
+    pub mapped: Vec<MappedAddr>,
     /// Peers that can introduce us to it, where it is known who they are (section 12 of `docs/protocol.md`).
     pub via: Vec<PeerAddr>,
     /// Where the report comes from.
@@ -83,11 +85,26 @@ pub struct PeerRecord {
 }
 
 impl PeerRecord {
+    /// Whether it says any way of reaching the peer.
+    pub const fn has_way(&self) -> bool {
+        !(self.addrs.is_empty() && self.mapped.is_empty() && self.via.is_empty())
+    }
+
+    /// What it says beyond another record of the same peer; `None` if nothing.
+    #[must_use]
+    pub fn beyond(mut self, known: &Self) -> Option<Self> {
+        self.addrs.retain(|addr| !known.addrs.contains(addr));
+        self.mapped.retain(|mapped| !known.mapped.contains(mapped));
+        self.via.retain(|via| !known.via.contains(via));
+        self.has_way().then_some(self)
+    }
+
     /// A record of one address.
     pub fn from_addr(peer: PeerAddr, source: PeerSource) -> Self {
         Self {
             node: peer.node,
             addrs: vec![peer.addr],
+            mapped: Vec::new(),
             via: Vec::new(),
             source,
         }

@@ -1,6 +1,8 @@
 //! Tickets: one shell-safe word that says what to fetch and from whom (`docs/protocol.md` §8).
 
-use crate::{ContentHash, ContentKind, ContentName, NodeId, PeerAddr};
+use crate::{
+    ContentHash, ContentKind, ContentName, MappedAddr, Method, NodeId, PeerAddr, Transport,
+};
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
 use sha2::{Digest, Sha256};
 use std::{
@@ -23,6 +25,7 @@ const FIELD_KIND: u8 = 5;
 const NODE_ID: u8 = 0;
 const NODE_ADDR: u8 = 2;
 const NODE_VIA: u8 = 7;
+const NODE_MAPPED: u8 = 9;
 
 /// Why a text is no ticket.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +57,8 @@ pub struct TicketNode {
     pub node: NodeId,
     /// Where it may answer, best first; at most [`Ticket::MAX_ADDRS`].
     pub addrs: Vec<SocketAddr>,
+    /// Where a router maps a port to it; at most [`Ticket::MAX_MAPPED`].
+    pub mapped: Vec<MappedAddr>,
     /// Who can introduce us to it, best first; at most [`Ticket::MAX_VIA`], each with its node id.
     pub via: Vec<PeerAddr>,
 }
@@ -82,6 +87,8 @@ impl Ticket {
     pub const MAX_ADDRS: usize = 8;
     /// Most peers that can introduce to one node.
     pub const MAX_VIA: usize = 4;
+    /// Most mapped addresses of one node.
+    pub const MAX_MAPPED: usize = 4;
     /// Longest ticket in characters.
     pub const MAX_LEN: usize = 4096;
 
@@ -119,6 +126,9 @@ impl Ticket {
             put(&mut value, NODE_ID, node.node.as_bytes());
             for addr in node.addrs.iter().take(Self::MAX_ADDRS) {
                 put(&mut value, NODE_ADDR, &encode_addr(addr));
+            }
+            for mapped in node.mapped.iter().take(Self::MAX_MAPPED) {
+                put(&mut value, NODE_MAPPED, &encode_mapped(mapped));
             }
             for via in node.via.iter().take(Self::MAX_VIA) {
                 // Whoever introduces must be known, or a stranger at that address could listen in.
@@ -251,11 +261,14 @@ fn decode_name(value: &[u8]) -> Result<ContentName, TicketError> {
 
 fn decode_node(value: &[u8]) -> Result<TicketNode, TicketError> {
     let mut node = None;
-    let (mut addrs, mut via) = (Vec::new(), Vec::new());
+    let (mut addrs, mut mapped, mut via) = (Vec::new(), Vec::new(), Vec::new());
     for field in Fields(value) {
         match field? {
             (NODE_ID, value) => set(&mut node, NodeId::from_bytes(array(value)?))?,
             (NODE_ADDR, value) => addrs.push(decode_addr(value)?),
+            (NODE_MAPPED, value) if mapped.len() < Ticket::MAX_MAPPED => {
+                mapped.extend(decode_mapped(value)?);
+            }
             (NODE_VIA, value) if via.len() < Ticket::MAX_VIA => via.push(decode_via(value)?),
             (id, _) if id % 2 == 0 => return Err(TicketError::Field("unknown required field")),
             _ => {}
@@ -265,7 +278,12 @@ fn decode_node(value: &[u8]) -> Result<TicketNode, TicketError> {
         }
     }
     let node = node.ok_or(TicketError::Field("a node without id"))?;
-    Ok(TicketNode { node, addrs, via })
+    Ok(TicketNode {
+        node,
+        addrs,
+        mapped,
+        via,
+    })
 }
 
 fn decode_via(value: &[u8]) -> Result<PeerAddr, TicketError> {
@@ -276,6 +294,44 @@ fn decode_via(value: &[u8]) -> Result<PeerAddr, TicketError> {
         node: Some(NodeId::from_bytes(*node)),
         addr: decode_addr(addr)?,
     })
+}
+
+/// Method u8 (1 PCP, 2 NAT-PMP, 3 UPnP), transport u8 (IANA protocol number), address.
+fn encode_mapped(mapped: &MappedAddr) -> Vec<u8> {
+    let method = match mapped.method {
+        Method::Pcp => 1,
+        Method::NatPmp => 2,
+        _ => 3,
+    };
+    let transport = match mapped.transport {
+        Transport::Tcp => 6,
+        Transport::Udp => 17,
+    };
+    [&[method, transport][..], &encode_addr(&mapped.addr)].concat()
+}
+
+/// `None` for a method or transport of a later version.
+fn decode_mapped(value: &[u8]) -> Result<Option<MappedAddr>, TicketError> {
+    let [method, transport, addr @ ..] = value else {
+        return Err(TicketError::Field("a field has the wrong length"));
+    };
+    let method = match method {
+        1 => Method::Pcp,
+        2 => Method::NatPmp,
+        3 => Method::Upnp,
+        _ => return Ok(None),
+    };
+    let transport = match transport {
+        6 => Transport::Tcp,
+        17 => Transport::Udp,
+        _ => return Ok(None),
+    };
+    let addr = decode_addr(addr)?;
+    Ok(Some(MappedAddr {
+        method,
+        transport,
+        addr,
+    }))
 }
 
 fn encode_addr(addr: &SocketAddr) -> Vec<u8> {

@@ -28,6 +28,7 @@ fn full() -> Ticket {
     let node = |byte: u8, addrs: &[&str]| TicketNode {
         node: NodeId::from_bytes([byte; 32]),
         addrs: addrs.iter().map(|addr| addr.parse().unwrap()).collect(),
+        mapped: Vec::new(),
         via: Vec::new(),
     };
     Ticket {

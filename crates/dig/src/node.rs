@@ -166,6 +166,7 @@ impl Node {
             nodes: vec![TicketNode {
                 node: self.id(),
                 addrs,
+                mapped: Vec::new(),
                 via: Vec::new(),
             }],
             ..Ticket::new(share.hash)

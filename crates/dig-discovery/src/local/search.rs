@@ -223,6 +223,7 @@ fn found(node: NodeId, addrs: Vec<SocketAddr>, claims: Vec<Claim>) -> Found {
         peer: PeerRecord {
             node: Some(node),
             addrs,
+            mapped: Vec::new(),
             via: Vec::new(),
             source: PeerSource::Local,
         },

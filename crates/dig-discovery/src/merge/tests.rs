@@ -25,6 +25,7 @@ fn report(source: PeerSource, id: Option<u8>, addrs: &[u16]) -> Found {
     Found::from(PeerRecord {
         node: id.map(node),
         addrs: addrs.iter().map(|number| addr(*number)).collect(),
+        mapped: Vec::new(),
         via: Vec::new(),
         source,
     })

@@ -36,6 +36,7 @@ impl Discovery for Bad {
                     Found::from(PeerRecord {
                         node: None,
                         addrs: vec![(Ipv4Addr::from_bits(0x0b00_0000 + number), 4433).into()],
+                        mapped: Vec::new(),
                         via: Vec::new(),
                         source: PeerSource::Explicit,
                     })

@@ -82,6 +82,7 @@ pub(super) fn parse(text: &str) -> Result<Ticket, TicketError> {
             None => ticket.nodes.push(TicketNode {
                 node: id,
                 addrs: vec![peer.addr],
+                mapped: Vec::new(),
                 via: Vec::new(),
             }),
         }

@@ -12,6 +12,11 @@ fn sample() -> Ticket {
                 "192.0.2.1:4433".parse().unwrap(),
                 "[2001:db8::1]:4433".parse().unwrap(),
             ],
+            mapped: vec![MappedAddr {
+                method: Method::Upnp,
+                transport: Transport::Tcp,
+                addr: "192.0.2.9:40000".parse().unwrap(),
+            }],
             via: vec![
                 format!("{}@192.0.2.7:4433", NodeId::from_bytes([8; 32]))
                     .parse()

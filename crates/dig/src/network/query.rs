@@ -27,6 +27,7 @@ impl NodeQuery for LaneQuery {
             let peer = PeerRecord {
                 node: None,
                 addrs,
+                mapped: Vec::new(),
                 via: Vec::new(),
                 source: PeerSource::Local,
             };

@@ -222,6 +222,7 @@ fn neighbours(home: &Home) -> Vec<PeerRecord> {
     let records = running.map(|running| PeerRecord {
         node: Some(running.node),
         addrs: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, running.port))],
+        mapped: Vec::new(),
         via: Vec::new(),
         source: PeerSource::Explicit,
     });

@@ -471,6 +471,7 @@ fn record_of(host: &dig::Node) -> PeerRecord {
     PeerRecord {
         node: Some(host.id()),
         addrs: vec![addr],
+        mapped: Vec::new(),
         via: Vec::new(),
         source: PeerSource::Explicit,
     }

@@ -170,6 +170,7 @@ async fn a_getter_serves_another_one_meanwhile() {
     let first_record = PeerRecord {
         node: Some(first.node.id()),
         addrs: vec![addr],
+        mapped: Vec::new(),
         via: Vec::new(),
         source: PeerSource::Explicit,
     };
