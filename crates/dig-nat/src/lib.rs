@@ -1,5 +1,7 @@
 //! A usable path between two peers, whatever NATs stand between them, and a trace of every attempt.
 
 pub mod candidate;
+pub mod report;
 pub mod signaling;
+pub mod stun;
 pub mod trace;
