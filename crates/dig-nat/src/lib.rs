@@ -1,6 +1,8 @@
 //! A usable path between two peers, whatever NATs stand between them, and a trace of every attempt.
 
 pub mod candidate;
+pub mod mapping;
+pub mod rendezvous;
 pub mod report;
 pub mod signaling;
 pub mod stun;
