@@ -1,4 +1,16 @@
 //! Signaling: carrying small sealed messages between two peers that have no path yet.
+//!
+//! A [`Signaling`] carries bytes and is trusted with nothing. [`secure::SecureSignaling`] makes the bytes: sealed to the
+//! peer, signed for it, good once and for a minute. [`memory`] carries them for tests and simulation,
+//! [`rendezvous`](crate::rendezvous) through a peer that both sides are connected to.
+
+pub(crate) mod bucket;
+pub mod envelope;
+pub mod memory;
+pub mod prekey;
+mod replay;
+pub mod seal;
+pub mod secure;
 
 use crate::candidate::Transport;
 use bytes::Bytes;
@@ -27,6 +39,11 @@ pub struct Signal {
     pub observed: Vec<Observed>,
     /// The message.
     pub bytes: Bytes,
+}
+
+impl Signal {
+    /// Most observed addresses that are believed.
+    pub const MAX_OBSERVED: usize = 8;
 }
 
 /// Why a message could not be handed on.
