@@ -12,8 +12,11 @@
 //! A report is a prior, not a verdict: NATs change their ways with load and differ per network, so that plain
 //! hole punching is tried whatever the report says.
 
+mod discovery;
 mod family;
+mod words;
 
+pub use discovery::{Discovery, DiscoveryConfig, Probe};
 pub use family::{CarrierSign, FamilyReport, Hop, Lifetime, NatKind};
 
 use serde::{Serialize, Serializer};
@@ -110,6 +113,16 @@ impl NatReport {
             family.compare_router(external);
         }
         self.port_mappings.push(mapping);
+    }
+
+    /// The report in plain words, one sentence or two an entry, the most important first.
+    pub fn explain(&self) -> Vec<String> {
+        words::explain(self)
+    }
+
+    /// The one thing that would help most; `None` if nothing is in the way of direct connections.
+    pub fn remedy(&self) -> Option<String> {
+        words::remedy(self)
     }
 }
 

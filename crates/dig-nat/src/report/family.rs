@@ -149,6 +149,11 @@ impl FamilyReport {
         })
     }
 
+    /// Whether anything hints at a NAT behind the own router.
+    pub fn is_behind_carrier(&self) -> bool {
+        !self.carrier_nat.is_empty()
+    }
+
     /// Takes the routers that were found on the way, nearest first, and what they say about NATs.
     pub(super) fn take_hops(&mut self, hops: Vec<Hop>) {
         self.hops = hops;
@@ -191,7 +196,7 @@ pub(super) fn is_shared(ip: IpAddr) -> bool {
 }
 
 /// An address that only routers in front of the outermost NAT have.
-fn is_inside(ip: IpAddr) -> bool {
+pub(super) fn is_inside(ip: IpAddr) -> bool {
     is_shared(ip) || matches!(ip, IpAddr::V4(ip) if ip.is_private() || ip.is_link_local())
 }
 

@@ -1,6 +1,6 @@
 //! One question to one server: sent, resent, answered or given up (RFC 8489 §6.2.1).
 
-use super::message::{ErrorCode, Message, Request, Success, TransactionId};
+use super::message::{ErrorCode, Message, Request, TransactionId};
 use std::{net::SocketAddr, time::Duration};
 
 /// When a request is sent again, and when it is given up.
@@ -63,6 +63,11 @@ pub enum QueryError {
     /// Nothing came back.
     #[error("the STUN server did not answer; UDP may be blocked, or the server be down")]
     NoAnswer,
+    /// The server answered from its own address though it was asked to answer from another.
+    #[error(
+        "the STUN server cannot answer from another address; try a server that speaks RFC 5780"
+    )]
+    NotChanged,
     /// The server refused.
     #[error("the STUN server refused with error {0}; try another server")]
     Refused(ErrorCode),
@@ -184,7 +189,11 @@ impl Query {
             return false;
         }
         let outcome = match message {
-            Message::Success(success) if self.is_answer(success, source) => Ok(Answer {
+            Message::Success(success) if success.transaction != self.transaction() => return false,
+            Message::Success(_) if source != self.answerer && source == self.server => {
+                Err(QueryError::NotChanged)
+            }
+            Message::Success(success) if source == self.answerer => Ok(Answer {
                 mapped: success.mapped,
                 other: success.other,
                 rtt: now.saturating_sub(self.sent_at),
@@ -199,9 +208,5 @@ impl Query {
         };
         self.outcome = Some(outcome);
         true
-    }
-
-    fn is_answer(&self, success: &Success, source: SocketAddr) -> bool {
-        success.transaction == self.transaction() && source == self.answerer
     }
 }
