@@ -1,5 +1,6 @@
 //! A usable path between two peers, whatever NATs stand between them, and a trace of every attempt.
 
+pub mod attempt;
 pub mod candidate;
 pub mod mapping;
 pub mod rendezvous;

@@ -1,0 +1,370 @@
+//! One attempt of two peers at a path between them: both roles, all methods that need no relay, one or all at a time.
+//!
+//! The side that wants the path makes an [`Attempt`] by [`initiate`](Attempt::initiate), the other one out of the offer it gets, by
+//! [`respond`](Attempt::respond). Each is a state machine without sockets, clock or randomness of its own: tell it what
+//! arrives (`on_…`) and that time has passed ([`on_timeout`](Attempt::on_timeout) at [`deadline`](Attempt::deadline)), then take
+//! what is to be done from [`poll`](Attempt::poll) until there is nothing. `now` is the time since any start, and never
+//! goes back; calls in any order, or too many, do no harm.
+//!
+//! How it goes:
+//!
+//! 1. The offer goes out, sealed by whoever carries it, and again every half second until it is answered.
+//! 2. The responder opens its NAT by packets that live too short to reach the initiator's, then answers: the answer says
+//!    that it is ready. What can do no harm early (own networks, public addresses, mapped ports) it tries at once.
+//! 3. On the answer the initiator begins: checks from its side, then the word ([`Message::Opened`]) on which the responder sends
+//!    its own. TCP begins by [`Message::Go`]: the responder connects when it comes, the initiator half a signaling round trip after it left.
+//! 4. A path is good when a request of our own was answered there, or, for a stream, both preambles were exchanged. The initiator
+//!    chooses; the responder serves all.
+//!
+//! Rules, each with a test:
+//!
+//! - A packet goes only where [`Remote`](remote) allows: whoever answers an offer is not sent around by it.
+//! - Addresses that have not answered get at most [`MAX_UNANSWERED`] packets in all.
+//! - Nothing that is not authenticated by both sides' shares changes anything; no answer is larger than its question.
+//! - Where a packet comes from counts, not what the peer said about it (peer-reflexive candidates, RFC 8445 §7.3.1.3).
+
+mod budget;
+mod check;
+mod checks;
+mod config;
+mod drive;
+mod event;
+mod initiator;
+mod jitter;
+mod keys;
+pub mod message;
+pub mod methods;
+mod remote;
+mod responder;
+mod run;
+mod signals;
+mod streams;
+
+pub use budget::MAX_UNANSWERED;
+pub use check::CHECK;
+pub use config::{
+    AttemptConfig, FreshPort, Local, ROUNDS, Strategy, Subnet, UnknownStrategy, is_public,
+};
+pub use event::{
+    Connect, Ended, Failure, LocalPort, Output, PREAMBLE, Path, StreamEvent, StreamFailure,
+    StreamId,
+};
+pub use keys::{MAGIC, Role, Tag};
+pub use message::{Answer, MAX_CANDIDATES, Message, MessageError, Offer, Step, Terms};
+pub use methods::TraversalMethod;
+
+use crate::{
+    candidate::{Candidate, CandidateKind},
+    signaling::Observed,
+    trace::{AttemptId, Trace},
+};
+use budget::Budget;
+use checks::Checks;
+use dig_types::{Method, NodeId};
+use jitter::Jitter;
+use keys::{Keys, expand};
+use remote::Remote;
+use run::Run;
+use signals::Signals;
+use std::{collections::VecDeque, net::SocketAddr, time::Duration};
+use streams::Streams;
+
+/// One attempt at a path, seen from one of its two sides.
+#[derive(Debug)]
+pub struct Attempt {
+    id: AttemptId,
+    peer: NodeId,
+    role: Role,
+    config: AttemptConfig,
+    local: Local,
+    terms: Terms,
+    remote: Option<Remote>,
+    keys: Option<Keys>,
+    start: Duration,
+    now: Duration,
+    /// Until when it may go on: for the offer to be answered; for the initiator to say anything more.
+    limit: Option<Duration>,
+    signaling: Option<Duration>,
+    /// The offer that the responder answers: its stamp, and when it came.
+    offered: (u32, Duration),
+    signals: Signals,
+    /// Sequential: methods that were not begun.
+    waiting: VecDeque<Method>,
+    runs: Vec<Run>,
+    checks: Checks,
+    streams: Streams,
+    budget: Budget,
+    jitter: Jitter,
+    paths: Vec<Path>,
+    chosen: Option<Path>,
+    /// When the best path so far is taken.
+    decide: Option<Duration>,
+    outputs: VecDeque<Output>,
+    ended: bool,
+}
+
+/// Why an offer is not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OfferRefused {
+    /// The two sides allow no method that both know.
+    #[error(
+        "the peer allows none of the methods that this side does; --methods of both sides must overlap"
+    )]
+    NoMethod,
+}
+
+/// What to do about an offer to a peer that has made one to us at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Glare {
+    /// Our offer stands; the peer's is not answered.
+    Keep,
+    /// The peer's stands; ours ends, and its attempt goes on as responder of the peer's.
+    Yield,
+}
+
+impl Glare {
+    /// The offer of the lower NodeId stands, so both sides decide alike.
+    pub fn between(own: NodeId, peer: NodeId) -> Self {
+        if own < peer { Self::Keep } else { Self::Yield }
+    }
+}
+
+impl Attempt {
+    /// Begins an attempt at a path to a peer. `id` is fresh and random.
+    pub fn initiate(
+        now: Duration,
+        config: AttemptConfig,
+        local: Local,
+        peer: NodeId,
+        id: AttemptId,
+    ) -> Self {
+        let mut attempt = Self::new(now, Role::Initiator, config, local, peer, id);
+        attempt.offer();
+        attempt
+    }
+
+    /// Answers an offer. `id` is that of the envelope, `observed` where a carrier sees the peer.
+    pub fn respond(
+        now: Duration,
+        config: AttemptConfig,
+        local: Local,
+        (peer, id): (NodeId, AttemptId),
+        offer: Offer,
+        observed: &[Observed],
+    ) -> Result<Self, OfferRefused> {
+        let mut attempt = Self::new(now, Role::Responder, config, local, peer, id);
+        attempt.accept(offer, observed)?;
+        Ok(attempt)
+    }
+
+    fn new(
+        now: Duration,
+        role: Role,
+        config: AttemptConfig,
+        mut local: Local,
+        peer: NodeId,
+        id: AttemptId,
+    ) -> Self {
+        local.predict();
+        let share = expand(&id.0, &config.seed, b"dig-attempt/1 share");
+        let methods = Method::ALL
+            .into_iter()
+            .filter(|method| config.methods.contains(method))
+            .collect();
+        let mut terms = Terms {
+            share,
+            revision: 0,
+            methods,
+            candidates: Vec::new(),
+            fresh: local.fresh_addresses(),
+        };
+        terms.candidates = advertised(&local, &terms.methods);
+        Self {
+            id,
+            peer,
+            role,
+            terms,
+            remote: None,
+            keys: None,
+            start: now,
+            now,
+            limit: None,
+            signaling: None,
+            offered: (0, now),
+            signals: Signals::default(),
+            waiting: VecDeque::new(),
+            runs: Vec::new(),
+            checks: Checks::new(role),
+            streams: Streams::default(),
+            budget: Budget::new(),
+            jitter: Jitter::new(&config.seed),
+            paths: Vec::new(),
+            chosen: None,
+            decide: None,
+            outputs: VecDeque::new(),
+            ended: false,
+            config,
+            local,
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> AttemptId {
+        self.id
+    }
+
+    /// With whom.
+    pub fn peer(&self) -> NodeId {
+        self.peer
+    }
+
+    /// Which side this is.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// What its datagrams and preambles carry, so that a shared socket can tell it from others.
+    pub fn tag(&self) -> Tag {
+        Tag::of(self.id)
+    }
+
+    /// Whether [`Output::Ended`] was or will be the last output.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// What it has done so far.
+    pub fn trace(&self) -> Trace {
+        let methods = self
+            .runs
+            .iter()
+            .map(|run| run.trace(self.now, self.start))
+            .collect();
+        Trace {
+            attempt: self.id,
+            peer: self.peer,
+            signaling: self.signaling,
+            methods,
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`on_timeout`](Self::on_timeout) is to be called; at once while there is anything to poll.
+    pub fn deadline(&self) -> Option<Duration> {
+        if !self.outputs.is_empty() {
+            return Some(self.now);
+        }
+        if self.ended {
+            return None;
+        }
+        let runs = self.runs.iter().filter_map(Run::deadline).min();
+        [
+            self.limit,
+            self.decide,
+            self.signals.deadline(),
+            self.checks.deadline(),
+            runs,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// A message of this attempt came, opened and authenticated, and a carrier sees its sender at these addresses. What is
+    /// no message does nothing.
+    pub fn on_signal(&mut self, now: Duration, body: &[u8], observed: &[Observed]) {
+        let Ok(message) = Message::decode(body) else {
+            return;
+        };
+        if self.advance(now) {
+            match self.role {
+                Role::Initiator => self.on_reply(message, observed),
+                Role::Responder => self.on_request(message, observed),
+            }
+            self.drive();
+        }
+    }
+
+    /// A candidate of this side was found after the attempt began.
+    pub fn add_candidate(&mut self, now: Duration, candidate: Candidate) {
+        if !self.advance(now) || self.local.candidates.contains(&candidate) {
+            return;
+        }
+        self.local.candidates.push(candidate);
+        self.local.predict();
+        self.terms.candidates = advertised(&self.local, &self.terms.methods);
+        self.terms.fresh = self.local.fresh_addresses();
+        self.terms.revision = self.terms.revision.saturating_add(1);
+        self.announce();
+        self.replan();
+        self.drive();
+    }
+
+    /// It is of no more use: the peer is told. A path that was [output](Output::Path) stays as it is.
+    pub fn stop(&mut self, now: Duration) {
+        if self.advance(now) {
+            self.say(&Message::Stop(None));
+            self.finish(Ended::Failed(Failure::Stopped));
+        }
+    }
+
+    /// Takes over the time; false once it is over.
+    fn advance(&mut self, now: Duration) -> bool {
+        self.now = self.now.max(now);
+        !self.ended
+    }
+
+    fn say(&mut self, message: &Message) {
+        self.outputs.push_back(Output::Signal(message.encode()));
+    }
+
+    /// It is over.
+    fn finish(&mut self, ended: Ended) {
+        self.ended = true;
+        let given = |id| self.chosen.is_some_and(|path| path.stream == Some(id));
+        let served = self.role == Role::Responder;
+        let kept = |stream: &streams::Stream| {
+            given(stream.id) || served && stream.stage == streams::Stage::Proved
+        };
+        let doomed = self.streams.abandon(|stream| !kept(stream));
+        self.outputs
+            .extend(doomed.into_iter().map(|id| Output::Abandon { id }));
+        self.outputs.push_back(Output::Ended(ended));
+    }
+}
+
+/// What the peer is told of this side's candidates: what helps most comes first, should there be too many, and
+/// private addresses only where they may be used.
+fn advertised(local: &Local, methods: &[Method]) -> Vec<Candidate> {
+    let shown = |c: &&Candidate| {
+        let link_local =
+            matches!(c.addr, SocketAddr::V6(addr) if addr.ip().is_unicast_link_local());
+        let known = !link_local && !c.addr.ip().is_unspecified() && c.addr.port() != 0;
+        known
+            && match c.kind {
+                CandidateKind::Mapped(method) => {
+                    methods.contains(&method) && is_public(c.addr.ip())
+                }
+                CandidateKind::Host => is_public(c.addr.ip()) || methods.contains(&Method::Local),
+                CandidateKind::ServerReflexive | CandidateKind::PeerReflexive => true,
+            }
+    };
+    let order = |c: &Candidate| match c.kind {
+        CandidateKind::ServerReflexive | CandidateKind::PeerReflexive => 0,
+        CandidateKind::Host if is_public(c.addr.ip()) => 1,
+        CandidateKind::Mapped(_) => 2,
+        CandidateKind::Host => 3,
+    };
+    let mut candidates: Vec<Candidate> = local.candidates.iter().filter(shown).copied().collect();
+    candidates.sort_by_key(order);
+    candidates.dedup();
+    candidates.truncate(MAX_CANDIDATES);
+    candidates
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,529 @@
+//! What both roles do alike: carrying out plans, taking in packets and streams, keeping time.
+
+use super::{
+    Attempt, Ended, Failure, Role, Strategy,
+    budget::Budget,
+    check::{Check, Kind},
+    checks::Heard,
+    event::{Output, PREAMBLE, Path, StreamEvent, StreamFailure, StreamId},
+    message::{Answer, Message, Offer},
+    methods::{Dial, Pace, Plan, Sides, method},
+    run::{Run, Wait},
+    signals::Repeat,
+    streams::Stage,
+};
+use crate::{candidate::Transport, trace::Outcome};
+use dig_types::Method;
+use std::{net::SocketAddr, time::Duration};
+
+/// How much later than everything else simultaneous open begins in a race: it burns ports, and is mostly not needed.
+const LAST_RESORT: Duration = Duration::from_millis(100);
+
+/// Between rounds, so that two sides that missed each other once do not go on doing so in step.
+const JITTER: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
+
+/// After its last round a method waits for the peer's connection this long: the system repeats a lost SYN after 1 s.
+const LINGER: Duration = Duration::from_millis(1200);
+
+impl Attempt {
+    /// A datagram with this attempt's [tag](Attempt::tag) came. What does not prove to be the peer's does nothing.
+    pub fn on_datagram(&mut self, now: Duration, source: SocketAddr, bytes: &[u8]) {
+        if !self.advance(now) {
+            return;
+        }
+        let source = SocketAddr::new(source.ip().to_canonical(), source.port());
+        let Some(keys) = &self.keys else { return };
+        let Some(check) = Check::decode(bytes, keys, self.role.other()) else {
+            return;
+        };
+        if !self.agreed(check.method) {
+            return;
+        }
+        if check.kind == Kind::Request {
+            let answer = Check {
+                kind: Kind::Response(source),
+                role: self.role,
+                ..check
+            };
+            self.outputs.push_back(Output::Datagram {
+                to: source,
+                bytes: answer.encode(keys),
+                ttl: None,
+            });
+        }
+        let until = self
+            .running(check.method)
+            .map_or(Duration::ZERO, |run| run.limit);
+        let heard = self.checks.receive(self.now, source, &check, until);
+        self.signals.settle(|repeat| {
+            *repeat == Repeat::Terms && heard.is_some()
+                || matches!(repeat, Repeat::Message(Message::Opened(_)))
+        });
+        match heard {
+            Some(Heard::Request(method) | Heard::Response(method)) => self.received(method),
+            Some(Heard::Valid {
+                method,
+                remote,
+                rtt,
+            }) => {
+                self.received(method);
+                self.found(Path {
+                    method,
+                    transport: Transport::Udp,
+                    remote,
+                    stream: None,
+                    rtt: Some(rtt),
+                });
+            }
+            None => {}
+        }
+        self.drive();
+    }
+
+    /// Something happened to a stream that an [`Output::Connect`] asked for, or that [`on_accept`](Attempt::on_accept) named.
+    pub fn on_stream(&mut self, now: Duration, id: StreamId, event: StreamEvent) {
+        if !self.advance(now) {
+            return;
+        }
+        let (now, peer) = (self.now, self.role.other());
+        let Some(stream) = self.streams.get(id).filter(|stream| stream.is_alive()) else {
+            return;
+        };
+        match event {
+            StreamEvent::Connected { remote, .. } if stream.stage == Stage::Connecting => {
+                stream.connected(now);
+                stream.remote = remote;
+                if let (Some(keys), Some(method)) = (&self.keys, stream.method) {
+                    self.outputs.push_back(Output::Write {
+                        id,
+                        bytes: keys.preamble(self.role, method),
+                    });
+                }
+            }
+            StreamEvent::Connected { .. } => {}
+            StreamEvent::Preamble(bytes) if stream.stage == Stage::Connected => {
+                let proved = self
+                    .keys
+                    .as_ref()
+                    .and_then(|keys| keys.open_preamble(&bytes, peer))
+                    .is_some();
+                if proved {
+                    self.proved(id);
+                } else {
+                    stream.stage = Stage::Failed(StreamFailure::Closed);
+                    self.outputs.push_back(Output::Abandon { id });
+                }
+            }
+            StreamEvent::Preamble(_) => {}
+            StreamEvent::Failed(failure) => {
+                stream.stage = Stage::Failed(failure);
+                self.paths.retain(|path| path.stream != Some(id));
+            }
+        }
+        self.drive();
+    }
+
+    /// A stream was accepted whose first bytes carry this attempt's [tag](Attempt::tag). Its name from now on; `None`: close it.
+    pub fn on_accept(
+        &mut self,
+        now: Duration,
+        remote: SocketAddr,
+        preamble: &[u8; PREAMBLE],
+    ) -> Option<StreamId> {
+        if !self.advance(now) {
+            return None;
+        }
+        let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
+        let Some(keys) = &self.keys else {
+            let stage = Stage::Unproved(Box::new(*preamble));
+            return self
+                .streams
+                .accept(self.now, remote, stage)
+                .map(|stream| stream.id);
+        };
+        let method = keys.open_preamble(preamble, self.role.other())?;
+        let stream = self.streams.accept(self.now, remote, Stage::Connected)?;
+        stream.method = Some(method);
+        let id = stream.id;
+        self.welcome(id);
+        self.drive();
+        Some(id)
+    }
+
+    /// Time has passed. Calling it early or late is harmless.
+    pub fn on_timeout(&mut self, now: Duration) {
+        if self.advance(now) {
+            self.drive();
+        }
+    }
+
+    /// Does whatever is due.
+    pub(super) fn drive(&mut self) {
+        while let Some(repeat) = self.signals.due(self.now) {
+            match repeat {
+                Repeat::Terms => self.announce(),
+                Repeat::Message(message) => self.say(&message),
+            }
+        }
+        for at in 0..self.runs.len() {
+            self.drive_run(at);
+        }
+        self.settle();
+        self.drive_checks();
+    }
+
+    /// Sends the checks that are due.
+    pub(super) fn drive_checks(&mut self) {
+        while let Some(keys) = &self.keys
+            && let Some((method, output)) =
+                self.checks
+                    .poll(self.now, keys, &mut self.jitter, &mut self.budget)
+        {
+            self.sent(method, &output);
+            self.outputs.push_back(output);
+        }
+    }
+
+    fn drive_run(&mut self, at: usize) {
+        let now = self.now;
+        let Some(run) = self.runs.get(at).filter(|run| run.is_running()) else {
+            return;
+        };
+        let (method, round, rounds) = (run.method, run.round, run.plan.rounds);
+        match run.wait {
+            Wait::Begin(when) if when <= now => self.round(at, 0),
+            Wait::Barrier(Some(when)) if when <= now => self.pass_barrier(at),
+            Wait::Round(when) if when <= now && round + 1 < rounds => self.round(at, round + 1),
+            Wait::Round(when) if when <= now => self.fail_run(at),
+            Wait::Round(when) => {
+                let failed =
+                    |stream: &super::streams::Stream| matches!(stream.stage, Stage::Failed(_));
+                let mut own = self
+                    .streams
+                    .of(method)
+                    .filter(|stream| stream.round == round)
+                    .peekable();
+                if own.peek().is_some() && own.all(failed) && self.role == Role::Initiator {
+                    let pause = self.jitter.between(JITTER.0, JITTER.1);
+                    let next = if round + 1 < rounds {
+                        pause + self.signaling.unwrap_or_default()
+                    } else {
+                        LINGER
+                    };
+                    self.runs[at].wait = Wait::Round(when.min(now + next));
+                }
+            }
+            _ => {}
+        }
+        if self.runs[at].is_running() && self.runs[at].limit <= now {
+            self.fail_run(at);
+        }
+    }
+
+    fn fail_run(&mut self, at: usize) {
+        let outcome = self.runs[at].verdict(&self.streams);
+        self.end_run(at, outcome);
+    }
+
+    /// Ends a run, and what it has under way.
+    pub(super) fn end_run(&mut self, at: usize, outcome: Outcome) {
+        let (now, method) = (self.now, self.runs[at].method);
+        self.runs[at].end(now, outcome);
+        self.checks.stop(method);
+        let doomed = self
+            .streams
+            .abandon(|stream| stream.method == Some(method) && stream.stage != Stage::Proved);
+        self.outputs
+            .extend(doomed.into_iter().map(|id| Output::Abandon { id }));
+    }
+
+    /// What this side does for a method, without addresses that another method checks anyway.
+    pub(super) fn plan(&self, name: Method) -> Result<Plan, String> {
+        let remote = self.remote.as_ref().ok_or("the peer has not answered")?;
+        let method = method(name).ok_or("an attempt does not know this method")?;
+        let mut plan = method.plan(&Sides::new(&self.local, remote))?;
+        let all = plan.probes.len();
+        plan.probes.retain(|addr| !self.checks.taken(*addr, name));
+        if all > 0 && plan.probes.is_empty() && plan.dials.is_empty() {
+            return Err("another method checks the same addresses".into());
+        }
+        Ok(plan)
+    }
+
+    /// Puts a method into the list of those that are tried; where it stands there, unless it cannot apply.
+    pub(super) fn enlist(&mut self, method: Method, limit: Duration) -> Option<usize> {
+        let run = match self.plan(method) {
+            Ok(plan) => Run::new(self.now, method, plan, limit),
+            Err(reason) => Run::skipped(self.now, method, reason),
+        };
+        self.checks.hold(method, &run.plan.probes);
+        let running = run.is_running();
+        let at = self
+            .runs
+            .iter()
+            .position(|other| other.method == method)
+            .unwrap_or(self.runs.len());
+        if at == self.runs.len() {
+            self.runs.push(run);
+        } else if running {
+            let plan = run.plan;
+            self.runs[at].again(plan, limit);
+        }
+        running.then_some(at)
+    }
+
+    /// Sends checks and makes the connections of the run's present round, these not before that time.
+    pub(super) fn act(&mut self, at: usize, not_before: Duration) {
+        let Run {
+            method,
+            round,
+            limit,
+            ref plan,
+            ..
+        } = self.runs[at];
+        let dials: Vec<Dial> = plan
+            .dials
+            .iter()
+            .filter(|dial| dial.round.is_none_or(|of| of == round))
+            .copied()
+            .collect();
+        self.checks.start(self.now, method, limit);
+        let timeout = limit.saturating_sub(not_before);
+        for dial in dials {
+            if let Some(connect) = self
+                .streams
+                .connect(method, round, &dial, not_before, timeout)
+            {
+                let output = Output::Connect(connect);
+                if !self.budget.spend(Budget::syns(timeout)) {
+                    let text = "as many packets as unanswered addresses get".into();
+                    if let Some(stream) = self.streams.get(connect.id) {
+                        stream.stage = Stage::Failed(StreamFailure::Other(text));
+                    }
+                    continue;
+                }
+                self.sent(method, &output);
+                self.outputs.push_back(output);
+            }
+        }
+    }
+
+    /// Sends packets that open this side's NAT for the peer's checks.
+    pub(super) fn open(&mut self, at: usize) {
+        let (method, ttl) = (self.runs[at].method, self.config.opener_ttl);
+        let Some(keys) = &self.keys else { return };
+        for output in self
+            .checks
+            .openers(method, keys, ttl, &mut self.jitter, &mut self.budget)
+        {
+            self.sent(method, &output);
+            self.outputs.push_back(output);
+        }
+    }
+
+    /// The first round of a method in a race: not all of them begin at the same time.
+    pub(super) fn begin_later(&mut self, at: usize) -> bool {
+        let later = self.config.strategy == Strategy::Race
+            && self.runs[at].method == Method::TcpSimultaneousOpen;
+        if later {
+            self.runs[at].wait = Wait::Begin(self.now + LAST_RESORT);
+        }
+        later
+    }
+
+    /// More is known of either side than when the methods began.
+    pub(super) fn replan(&mut self) {
+        if self.remote.is_none() || self.chosen.is_some() {
+            return;
+        }
+        for at in 0..self.runs.len() {
+            let Run {
+                method,
+                limit,
+                round,
+                ..
+            } = self.runs[at];
+            let skipped = matches!(self.runs[at].outcome, Outcome::Skipped(_));
+            if !skipped && !self.runs[at].is_running() {
+                continue;
+            }
+            let Ok(plan) = self.plan(method) else {
+                continue;
+            };
+            self.checks.hold(method, &plan.probes);
+            if skipped {
+                self.runs[at].again(plan, self.now + self.config.method_timeout);
+                self.begin(at, round);
+                continue;
+            }
+            self.runs[at].plan = plan;
+            let held = self.runs[at].wait != Wait::Nothing
+                || self.runs[at].plan.pace == Pace::Synchronised;
+            if held && self.role == Role::Responder {
+                self.open(at);
+            } else if !held {
+                self.act(at, self.now);
+            }
+            debug_assert!(limit == self.runs[at].limit);
+        }
+    }
+
+    fn begin(&mut self, at: usize, round: u8) {
+        match self.role {
+            Role::Initiator => self.begin_round(at, round),
+            Role::Responder => self.prepare(at),
+        }
+    }
+
+    fn round(&mut self, at: usize, round: u8) {
+        match self.role {
+            Role::Initiator => self.begin_round(at, round),
+            Role::Responder => {}
+        }
+    }
+
+    /// Offers or answers once more, and again later if nothing comes.
+    pub(super) fn announce(&mut self) {
+        let milliseconds = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+        let terms = self.terms.clone();
+        let message = match self.role {
+            Role::Initiator => {
+                let stamp = milliseconds(self.now.saturating_sub(self.start));
+                Message::Offer(Offer {
+                    terms,
+                    stamp,
+                    strategy: self.config.strategy,
+                })
+            }
+            Role::Responder => {
+                let (stamp, came) = self.offered;
+                Message::Answer(Answer {
+                    terms,
+                    stamp,
+                    held: self.now.saturating_sub(came),
+                })
+            }
+        };
+        self.say(&message);
+        self.signals.settle(|repeat| *repeat == Repeat::Terms);
+        if self.limit.is_some_and(|limit| self.now + RESEND < limit) {
+            self.signals.at(self.now + RESEND, Repeat::Terms);
+        }
+    }
+
+    /// A stream on which the peer proved itself first: it is told who is here.
+    fn welcome(&mut self, id: StreamId) {
+        let method = self.streams.get(id).and_then(|stream| stream.method);
+        if let (Some(keys), Some(method)) =
+            (&self.keys, method.filter(|method| self.agreed(*method)))
+        {
+            self.outputs.push_back(Output::Write {
+                id,
+                bytes: keys.preamble(self.role, method),
+            });
+            self.proved(id);
+        }
+    }
+
+    /// Streams that came before the keys were there.
+    pub(super) fn welcome_early(&mut self) {
+        let (peer, Some(keys)) = (self.role.other(), &self.keys) else {
+            return;
+        };
+        let mut welcome = Vec::new();
+        for stream in self.streams.iter_mut() {
+            let Stage::Unproved(preamble) = &stream.stage else {
+                continue;
+            };
+            stream.method = keys.open_preamble(preamble, peer);
+            stream.stage = Stage::Connected;
+            welcome.push((stream.id, stream.method.is_some()));
+        }
+        for (id, proved) in welcome {
+            if proved {
+                self.welcome(id);
+            } else {
+                let doomed = self.streams.abandon(|stream| stream.id == id);
+                self.outputs
+                    .extend(doomed.into_iter().map(|id| Output::Abandon { id }));
+            }
+        }
+    }
+
+    fn proved(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get(id) else {
+            return;
+        };
+        let Some(method) = stream.method else { return };
+        stream.stage = Stage::Proved;
+        let path = Path {
+            method,
+            transport: Transport::Tcp,
+            remote: stream.remote,
+            stream: Some(id),
+            rtt: stream.rtt,
+        };
+        self.received(method);
+        self.found(path);
+    }
+
+    fn found(&mut self, path: Path) {
+        if self.role == Role::Responder
+            && (path.stream.is_some() || self.paths.iter().all(|known| known.stream.is_some()))
+        {
+            self.outputs.push_back(Output::Path(path));
+        }
+        self.paths.push(path);
+    }
+
+    /// Whether both sides allow a method.
+    pub(super) fn agreed(&self, method: Method) -> bool {
+        let theirs = self
+            .remote
+            .as_ref()
+            .is_some_and(|remote| remote.terms.methods.contains(&method));
+        theirs && self.terms.methods.contains(&method)
+    }
+
+    fn running(&self, method: Method) -> Option<&Run> {
+        self.runs
+            .iter()
+            .find(|run| run.method == method && run.is_running())
+    }
+
+    fn received(&mut self, method: Method) {
+        if let Some(run) = self.runs.iter_mut().find(|run| run.method == method) {
+            run.received += 1;
+        }
+    }
+
+    fn sent(&mut self, method: Method, output: &Output) {
+        let to = match output {
+            Output::Datagram { to, .. } => *to,
+            Output::Connect(connect) => connect.to,
+            _ => return,
+        };
+        if let Some(run) = self.runs.iter_mut().find(|run| run.method == method) {
+            run.sent(to);
+        }
+    }
+
+    /// Whether it is over, or a path is to be chosen.
+    fn settle(&mut self) {
+        if self.ended {
+            return;
+        }
+        match self.role {
+            Role::Initiator => self.consider(),
+            Role::Responder => self.expire(),
+        }
+    }
+
+    /// The end without a path.
+    pub(super) fn give_up(&mut self, failure: Failure) {
+        self.finish(Ended::Failed(failure));
+    }
+}
+
+/// The offer, and the answer while nothing shows that it arrived, are repeated so often.
+pub(super) const RESEND: Duration = Duration::from_millis(500);

@@ -1,0 +1,244 @@
+//! The peer, as far as it may be believed.
+
+use super::{
+    config::{Local, is_public},
+    keys::Role,
+    message::{MAX_CANDIDATES, Terms},
+};
+use crate::{
+    candidate::{Candidate, CandidateKind, Transport},
+    signaling::Observed,
+};
+use std::net::{IpAddr, SocketAddr};
+
+/// Addresses kept of those that carriers saw the peer at.
+const MAX_OBSERVED: usize = 8;
+
+/// What the peer says of itself and what carriers say of it.
+#[derive(Debug, Clone)]
+pub(super) struct Remote {
+    /// The peer's role.
+    role: Role,
+    pub(super) terms: Terms,
+    observed: Vec<Observed>,
+}
+
+impl Remote {
+    pub(super) fn new(role: Role, terms: Terms) -> Self {
+        Self {
+            role,
+            terms,
+            observed: Vec::new(),
+        }
+    }
+
+    /// Takes over a later edition of the peer's terms; whether it was one.
+    pub(super) fn revise(&mut self, terms: Terms) -> bool {
+        let newer = terms.share == self.terms.share && terms.revision > self.terms.revision;
+        if newer {
+            self.terms = terms;
+        }
+        newer
+    }
+
+    /// Takes over where a carrier sees the peer; whether that was news.
+    pub(super) fn observe(&mut self, observed: &[Observed]) -> bool {
+        let before = self.observed.len();
+        for seen in observed {
+            let seen = Observed {
+                addr: SocketAddr::new(seen.addr.ip().to_canonical(), seen.addr.port()),
+                ..*seen
+            };
+            if self.observed.len() < MAX_OBSERVED && !self.observed.contains(&seen) {
+                self.observed.push(seen);
+            }
+        }
+        self.observed.len() > before
+    }
+
+    /// The peer's candidates that may be tried, and where a carrier sees its datagrams come from on hosts that it
+    /// did not name itself.
+    pub(super) fn candidates(&self, local: &Local) -> Vec<Candidate> {
+        let allowed = |candidate: &Candidate| self.may_try(candidate.addr.ip(), local);
+        let mut candidates: Vec<Candidate> = self
+            .terms
+            .candidates
+            .iter()
+            .copied()
+            .filter(allowed)
+            .collect();
+        for seen in self
+            .observed
+            .iter()
+            .filter(|seen| seen.transport == Transport::Udp && seen.addr.port() != 0)
+        {
+            let named = candidates
+                .iter()
+                .any(|c| c.transport == Transport::Udp && c.addr.ip() == seen.addr.ip());
+            if !named && candidates.len() < MAX_CANDIDATES && self.may_try(seen.addr.ip(), local) {
+                let kind = CandidateKind::ServerReflexive;
+                candidates.push(Candidate {
+                    kind,
+                    transport: Transport::Udp,
+                    addr: seen.addr,
+                });
+            }
+        }
+        candidates
+    }
+
+    /// Where the peer's fresh ports may be tried, by round.
+    pub(super) fn fresh(&self, local: &Local) -> Vec<Option<SocketAddr>> {
+        let allowed = |addr: &SocketAddr| {
+            (addr.port() != 0 && self.may_try(addr.ip(), local)).then_some(*addr)
+        };
+        self.terms.fresh.iter().map(allowed).collect()
+    }
+
+    /// Whether packets may go to an address because the peer asks for it. Whoever answers an offer is told by strangers
+    /// where to send: only to where a carrier sees them, or to a network that both are on. Whoever makes the offer chose the peer,
+    /// and only spares its own private networks.
+    fn may_try(&self, ip: IpAddr, local: &Local) -> bool {
+        if ip.is_multicast() || ip.is_unspecified() {
+            return false;
+        }
+        if local.shares_network(ip) {
+            return true;
+        }
+        is_public(ip)
+            && (self.role == Role::Responder
+                || self
+                    .observed
+                    .iter()
+                    .any(|seen| same_site(seen.addr.ip(), ip)))
+    }
+}
+
+/// The same IPv4 address, or two IPv6 addresses of one /64: privacy addresses (RFC 8981) change within it.
+fn same_site(a: IpAddr, b: IpAddr) -> bool {
+    match (a, b) {
+        (IpAddr::V6(a), IpAddr::V6(b)) => a.segments()[..4] == b.segments()[..4],
+        _ => a == b,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attempt::config::Subnet;
+
+    fn remote(role: Role, addrs: &[&str], observed: &[&str]) -> Remote {
+        let host = |addr: &&str| Candidate {
+            kind: CandidateKind::Host,
+            transport: Transport::Udp,
+            addr: addr.parse().unwrap(),
+        };
+        let candidates = addrs.iter().map(host).collect();
+        let fresh = addrs.iter().map(|addr| addr.parse().unwrap()).collect();
+        let terms = Terms {
+            share: [0; 32],
+            revision: 0,
+            methods: Vec::new(),
+            candidates,
+            fresh,
+        };
+        let mut remote = Remote::new(role, terms);
+        let observed = observed.iter().map(|a| Observed {
+            transport: Transport::Udp,
+            addr: a.parse().unwrap(),
+        });
+        remote.observe(&observed.collect::<Vec<_>>());
+        remote
+    }
+
+    fn local() -> Local {
+        let subnet = |ip: &str, prefix| Subnet {
+            ip: ip.parse().unwrap(),
+            prefix,
+        };
+        Local {
+            subnets: vec![subnet("192.168.7.2", 24)],
+            ..Local::default()
+        }
+    }
+
+    #[test]
+    fn an_offer_directs_packets_only_to_where_its_sender_is_seen() {
+        let check = |role, observed: &[&str], addr: &str, expected: bool| {
+            let remote = remote(role, &[addr], observed);
+            assert_eq!(
+                remote
+                    .candidates(&local())
+                    .iter()
+                    .any(|c| c.addr == addr.parse().unwrap()),
+                expected,
+                "{role:?} {addr}"
+            );
+            assert_eq!(
+                remote.fresh(&local())[0].is_some(),
+                expected,
+                "{role:?} {addr}"
+            );
+        };
+        let seen: &[&str] = &["44.1.1.1:9", "[2a0d:1:2:3::4]:9", "192.168.9.9:9"];
+        for (addr, allowed) in [
+            ("44.1.1.1:5000", true),
+            ("44.1.1.2:5000", false),
+            ("[2a0d:1:2:3::5]:5000", true),
+            ("[2a0d:1:2:4::5]:5000", false),
+            ("192.168.7.9:5000", true),
+            ("192.168.8.9:5000", false),
+            ("192.168.9.9:5000", false),
+            ("127.0.0.1:5000", false),
+            ("224.0.0.1:5000", false),
+        ] {
+            check(Role::Initiator, seen, addr, allowed);
+        }
+        check(Role::Initiator, &[], "44.1.1.1:5000", false);
+        check(Role::Responder, &[], "44.1.1.2:5000", true);
+        check(Role::Responder, &[], "192.168.8.9:5000", false);
+        check(Role::Responder, &[], "127.0.0.1:5000", false);
+    }
+
+    #[test]
+    fn a_host_that_only_the_carrier_names_is_a_candidate() {
+        let remote = remote(
+            Role::Initiator,
+            &["44.1.1.1:5000"],
+            &["44.1.1.1:7", "44.1.1.9:8"],
+        );
+        let found: Vec<_> = remote
+            .candidates(&local())
+            .iter()
+            .map(|c| c.addr.to_string())
+            .collect();
+        assert_eq!(found, ["44.1.1.1:5000", "44.1.1.9:8"]);
+    }
+
+    #[test]
+    fn carriers_cannot_fill_memory() {
+        let mut remote = remote(Role::Initiator, &[], &[]);
+        for port in 1..100 {
+            remote.observe(&[Observed {
+                transport: Transport::Udp,
+                addr: ([44, 1, 1, 1], port).into(),
+            }]);
+        }
+        assert_eq!(remote.observed.len(), MAX_OBSERVED);
+    }
+
+    #[test]
+    fn only_later_editions_of_the_same_terms_count() {
+        let mut remote = remote(Role::Initiator, &[], &[]);
+        let terms = Terms {
+            revision: 1,
+            ..remote.terms.clone()
+        };
+        assert!(!remote.revise(Terms {
+            share: [9; 32],
+            ..terms.clone()
+        }));
+        assert!(remote.revise(terms.clone()));
+        assert!(!remote.revise(terms));
+    }
+}
