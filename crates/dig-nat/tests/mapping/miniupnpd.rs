@@ -1,0 +1,260 @@
+//! miniupnpd: what most routers run.
+
+use super::*;
+use dig_lab::OpenPort;
+use dig_nat::{candidate::Transport, mapping::Verified};
+use std::{net::SocketAddr, process::Command, sync::mpsc};
+
+/// (is TCP, outside port, where it leads).
+fn open(site: &Site) -> Vec<(bool, u16, String)> {
+    let ports = site.miniupnpd().unwrap().open_ports().unwrap();
+    let plain = |port: OpenPort| (port.tcp, port.port, port.to.to_string());
+    ports.into_iter().map(plain).collect()
+}
+
+#[test]
+fn ports_are_mapped_while_it_runs_and_closed_after_it() {
+    let Some((lab, site)) = site(SiteKind::UpnpRouter) else {
+        return;
+    };
+    let host = site.host(0).unwrap();
+    let public = site.public_ipv4().unwrap();
+    let server = lab.server(0).unwrap();
+    for method in EACH {
+        on(&host, async || {
+            let began = Instant::now();
+            let mapper = PortMapper::start(only(method), PORT);
+            assert!(began.elapsed() < Duration::from_millis(50));
+            let mappings = mapped(&mapper).await;
+            let took = began.elapsed();
+            let internal = host.at(PORT).unwrap();
+            for (mapping, transport) in mappings.iter().zip([Transport::Udp, Transport::Tcp]) {
+                assert_eq!(mapping.transport, transport);
+                assert_eq!(mapping.method, method.unwrap_or(Method::Pcp));
+                assert_eq!(mapping.external, SocketAddr::new(public.into(), PORT));
+                assert_eq!(mapping.internal, internal);
+                assert_eq!(mapping.verified, Verified::Unconfirmed);
+                assert!(mapping.is_advertised());
+            }
+            let to = internal.to_string();
+            assert_eq!(open(&site), [(false, PORT, to.clone()), (true, PORT, to)]);
+            mapper.external_seen(SocketAddr::new(public.into(), 50000));
+            let confirmed = |mappings: &Vec<Mapping>| {
+                let mut mappings = mappings.iter();
+                mappings.all(|mapping| mapping.verified == Verified::Confirmed)
+            };
+            let mut watch = mapper.mappings();
+            tokio::time::timeout(SOON, watch.wait_for(confirmed))
+                .await
+                .unwrap()
+                .unwrap();
+            reachable(&host, &server, mappings[0].external).await;
+            let ended = shut(mapper).await;
+            assert!(ended < Duration::from_millis(800), "{method:?}: {ended:?}");
+            assert_eq!(open(&site), []);
+            println!("{method:?}: mapped after {took:?}, removed in {ended:?}");
+        });
+    }
+}
+
+/// A stranger's datagram arrives through the mapping.
+async fn reachable(host: &Machine, server: &Machine, external: SocketAddr) {
+    let socket = host
+        .enter(|| std::net::UdpSocket::bind(("0.0.0.0", PORT)))
+        .unwrap()
+        .unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    let stranger = server
+        .enter(|| std::net::UdpSocket::bind("0.0.0.0:0"))
+        .unwrap()
+        .unwrap();
+    stranger.send_to(b"dial-back", external).unwrap();
+    let mut buffer = [0; 64];
+    let length = socket.recv(&mut buffer).unwrap();
+    assert_eq!(&buffer[..length], b"dial-back");
+}
+
+#[test]
+fn a_port_that_is_taken_is_replaced_by_another_one() {
+    let Some((_lab, site)) = site(SiteKind::UpnpRouter) else {
+        return;
+    };
+    let (first, second) = (site.host(0).unwrap(), site.host(1).unwrap());
+    for method in EACH {
+        std::thread::scope(|scope| {
+            // Within: a panic below drops `taken`, and the other thread ends.
+            let (taken, hold) = mpsc::channel::<()>();
+            let (tell, told) = mpsc::channel::<()>();
+            let first = &first;
+            scope.spawn(move || {
+                on(first, async move || {
+                    let mapper = PortMapper::start(only(method), PORT);
+                    mapped(&mapper).await;
+                    tell.send(()).unwrap();
+                    let _ = hold.recv();
+                    shut(mapper).await;
+                });
+            });
+            told.recv().unwrap();
+            on(&second, async || {
+                let mapper = PortMapper::start(only(method), PORT);
+                let mappings = mapped(&mapper).await;
+                for mapping in &mappings {
+                    assert_ne!(mapping.external.port(), PORT, "{method:?}");
+                    assert_eq!(mapping.internal, second.at(PORT).unwrap());
+                }
+                assert_eq!(open(&site).len(), 4);
+                assert!(shut(mapper).await < Duration::from_millis(800));
+                assert_eq!(open(&site).len(), 2, "{method:?}");
+            });
+            drop(taken);
+        });
+        assert_eq!(open(&site), [], "{method:?}");
+    }
+}
+
+#[test]
+fn behind_another_nat_nothing_is_advertised() {
+    let Some((_lab, site)) = site(SiteKind::UpnpPrivate) else {
+        return;
+    };
+    let host = site.host(0).unwrap();
+    on(&host, async || {
+        let mapper = PortMapper::start(only(None), PORT);
+        for method in [Method::Pcp, Method::NatPmp, Method::Upnp] {
+            let done = |state: &MethodState| !matches!(state, MethodState::Asking);
+            let took = becomes(&mapper, method, done).await;
+            println!("{method}: {:?} after {took:?}", mapper.status().borrow());
+        }
+        let mappings = mapper.mappings().borrow().clone();
+        assert!(!mappings.iter().any(Mapping::is_advertised), "{mappings:?}");
+        assert!(shut(mapper).await < Duration::from_millis(800));
+    });
+}
+
+#[test]
+fn leases_are_renewed_before_they_run_out() {
+    let Some((_lab, site)) = site(SiteKind::UpnpRouter) else {
+        return;
+    };
+    let host = site.host(0).unwrap();
+    for method in EACH {
+        on(&host, async || {
+            let lease = Duration::from_secs(9);
+            let config = PortMapperConfig {
+                lease,
+                ..only(method)
+            };
+            let mapper = PortMapper::start(config, PORT);
+            mapped(&mapper).await;
+            tokio::time::sleep(lease + Duration::from_secs(2)).await;
+            assert_eq!(open(&site).len(), 2, "{method:?}");
+            assert_eq!(mapper.mappings().borrow().len(), 2, "{method:?}");
+            shut(mapper).await;
+            assert_eq!(open(&site), [], "{method:?}");
+        });
+    }
+}
+
+#[test]
+fn what_a_killed_process_mapped_runs_out() {
+    let Some((_lab, site)) = site(SiteKind::UpnpRouter) else {
+        return;
+    };
+    let host = site.host(0).unwrap();
+    for method in EACH {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let test = "miniupnpd::holds_a_mapping_until_it_is_killed";
+        command.args([test, "--exact", "--ignored"]);
+        command.env("DIG_NAT_HOLD", method.map_or("all", Method::name));
+        let mut child = host.spawn(&mut command).unwrap();
+        eventually(|| open(&site).len() == 2);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(open(&site).len(), 2);
+        eventually(|| open(&site).is_empty());
+    }
+}
+
+#[test]
+#[ignore = "a process for another test"]
+fn holds_a_mapping_until_it_is_killed() {
+    let method = std::env::var("DIG_NAT_HOLD").unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let config = PortMapperConfig {
+            lease: Duration::from_secs(5),
+            ..only(method.parse().ok())
+        };
+        let _mapper = PortMapper::start(config, PORT);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    });
+}
+
+fn eventually(condition: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < 2 * SOON);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_router_that_started_anew_is_asked_again() {
+    let Some((_lab, site)) = site(SiteKind::UpnpRouter) else {
+        return;
+    };
+    let host = site.host(0).unwrap();
+    on(&host, async || {
+        let lease = Duration::from_secs(12);
+        let mapper = PortMapper::start(
+            PortMapperConfig {
+                lease,
+                ..only(None)
+            },
+            PORT,
+        );
+        mapped(&mapper).await;
+        let daemon = site.miniupnpd().unwrap();
+        daemon.stop().unwrap();
+        for chain in ["miniupnpd", "prerouting_miniupnpd", "postrouting_miniupnpd"] {
+            let flush = ["flush", "chain", "inet", "filter", chain];
+            site.router().run("nft", &flush).unwrap();
+        }
+        assert_eq!(open(&site), []);
+        daemon.start().unwrap();
+        tokio::time::sleep(lease / 2 + Duration::from_secs(1)).await;
+        assert_eq!(open(&site).len(), 2);
+        shut(mapper).await;
+        assert_eq!(open(&site), []);
+    });
+}
+
+#[test]
+fn a_silent_gateway_costs_nobody_time() {
+    let Some((_lab, site)) = site(SiteKind::PortRestricted) else {
+        return;
+    };
+    on(&site.host(0).unwrap(), async || {
+        // At once, and in the middle of everything.
+        for wait in [0, 100, 1000, 5000].map(Duration::from_millis) {
+            let began = Instant::now();
+            let mapper = PortMapper::start(only(None), PORT);
+            assert!(began.elapsed() < Duration::from_millis(50));
+            tokio::time::sleep(wait).await;
+            assert_eq!(*mapper.mappings().borrow(), []);
+            if wait > Duration::from_secs(4) {
+                for status in &*mapper.status().borrow() {
+                    let silent = MethodState::Refused(dig_nat::mapping::Refusal::NoAnswer);
+                    assert_eq!(status.state, silent, "{}", status.method);
+                }
+            }
+            let took = shut(mapper).await;
+            assert!(took < Duration::from_millis(200), "{wait:?}: {took:?}");
+            println!("silent gateway, after {wait:?}: shut down in {took:?}");
+        }
+    });
+}
