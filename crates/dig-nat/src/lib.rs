@@ -2,6 +2,9 @@
 
 pub mod attempt;
 pub mod candidate;
+pub mod gather;
+pub mod io;
+pub mod manager;
 pub mod mapping;
 pub mod rendezvous;
 pub mod report;
