@@ -18,6 +18,7 @@
 //!
 //! IPv6 pinholes, and PCP over IPv6, need the routing table of Linux; elsewhere only IPv4 is mapped.
 
+mod aside;
 mod client;
 mod exchange;
 mod leases;

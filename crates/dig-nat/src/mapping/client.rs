@@ -1,6 +1,7 @@
 //! Speaks to the gateways of one network, in whatever protocol.
 
 use super::{
+    aside::aside,
     leases::{Granted, Protocol, Removal, Slot, Want},
     nat_pmp,
     network::{Link, Network},
@@ -69,7 +70,7 @@ impl Client {
             match protocol {
                 Protocol::Pcp => Ok(None),
                 Protocol::NatPmp => nat_pmp::outside_address(&link).await.map(|_| None),
-                Protocol::Upnp => upnp::find(link).await.map(Some),
+                Protocol::Upnp => aside(upnp::find(link)).await.map(Some),
             }
         }
     }
@@ -92,12 +93,18 @@ impl Client {
                 (Protocol::NatPmp, _) => nat_pmp.ask_with_address(&link).await,
                 (Protocol::Upnp, IpAddr::V4(_)) => {
                     let router = router.ok_or(Refusal::NoAnswer)?;
-                    (router.map(transport, wish.external_port, port, wish.lease)).await
+                    aside(async move {
+                        (router.map(transport, wish.external_port, port, wish.lease)).await
+                    })
+                    .await
                 }
                 (Protocol::Upnp, IpAddr::V6(ip)) => {
                     let router = router.ok_or(Refusal::NoAnswer)?;
                     let internal = SocketAddrV6::new(ip, port, 0, 0);
-                    (router.open_pinhole(transport, internal, wish.lease, wish.token)).await
+                    aside(async move {
+                        (router.open_pinhole(transport, internal, wish.lease, wish.token)).await
+                    })
+                    .await
                 }
             }
         }
@@ -121,12 +128,14 @@ impl Client {
                 Protocol::NatPmp => nat_pmp.ask(&link).await.map(drop),
                 Protocol::Upnp => {
                     let router = router.ok_or(Refusal::NoAnswer)?;
-                    if slot.want.ipv6 {
-                        router.close_pinhole(removal.token).await
-                    } else {
-                        let port = removal.external_port;
-                        router.unmap(slot.want.transport, port).await
-                    }
+                    let (transport, port) = (slot.want.transport, removal.external_port);
+                    aside(async move {
+                        match removal.token {
+                            Some(pinhole) => router.close_pinhole(pinhole).await,
+                            None => router.unmap(transport, port).await,
+                        }
+                    })
+                    .await
                 }
             }
         }

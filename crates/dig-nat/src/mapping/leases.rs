@@ -88,7 +88,8 @@ pub(super) enum Ask {
 pub(super) struct Removal {
     pub(super) slot: Slot,
     pub(super) external_port: u16,
-    pub(super) token: u16,
+    /// What [`Granted`] said.
+    pub(super) token: Option<u16>,
 }
 
 /// What a router granted.
@@ -101,8 +102,8 @@ pub(super) struct Granted {
     pub(super) lifetime: Option<Duration>,
     /// Seconds since it forgot everything, if it tells.
     pub(super) epoch: Option<u32>,
-    /// Names a pinhole; 0 elsewhere.
-    pub(super) token: u16,
+    /// The number of a pinhole.
+    pub(super) token: Option<u16>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -218,7 +219,7 @@ impl Leases {
             slot,
             external_port,
             lease: (!cell.permanent).then_some(lease),
-            token: cell.held.map(|held| held.granted.token),
+            token: cell.held.and_then(|held| held.granted.token),
         })
     }
 

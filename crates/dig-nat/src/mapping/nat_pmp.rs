@@ -146,7 +146,7 @@ impl MapRequest {
                         port: answer.public_port(),
                         lifetime: Some(lifetime),
                         epoch: Some(answer.epoch()),
-                        token: 0,
+                        token: None,
                     });
                 }
                 Ok(Ok(Response::Gateway(_))) => return Err(Refusal::Nonsense),

@@ -103,7 +103,7 @@ impl MapRequest {
             port,
             lifetime: Some(Duration::from_secs(lifetime.into())),
             epoch: Some(epoch),
-            token: 0,
+            token: None,
         }))
     }
 

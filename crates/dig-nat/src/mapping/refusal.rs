@@ -25,8 +25,8 @@ pub enum Refusal {
     /// It has no address outside, or one that it knows to be useless.
     #[error("the router has no public address to map; there is another NAT behind it")]
     NoOutside,
-    /// Its table is full.
-    #[error("the router has no room for another mapping")]
+    /// It has no room, which some say too when they have no public address.
+    #[error("the router has no room for another mapping, or no public address to map")]
     Exhausted,
     /// It sees us under another address than our own: it is not our own gateway.
     #[error("there is another NAT between this machine and the router that answers")]

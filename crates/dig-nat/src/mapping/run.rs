@@ -9,8 +9,7 @@ use super::{
     upnp,
 };
 use crate::candidate::Transport;
-use futures::FutureExt;
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::time::Duration;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
@@ -169,7 +168,7 @@ impl Session {
             Ask::Find(protocol) => {
                 let search = self.client.find(protocol);
                 self.questions
-                    .spawn(async move { Done::Searched(protocol, guard(search).await) });
+                    .spawn(async move { Done::Searched(protocol, search.await) });
             }
             Ask::Map {
                 slot,
@@ -183,7 +182,7 @@ impl Session {
                     lease: lease.map_or(0, |lease| lease.as_secs() as u32),
                     token,
                 });
-                let job = async move { Done::Asked(slot, guard(map).await) };
+                let job = async move { Done::Asked(slot, map.await) };
                 match slot.protocol {
                     Protocol::Upnp => self.changes.spawn(job),
                     Protocol::Pcp | Protocol::NatPmp => self.questions.spawn(job),
@@ -225,7 +224,7 @@ impl Session {
         let deadline = Instant::now() + SHUTDOWN - MARGIN;
         let mut removals = JoinSet::new();
         for removal in self.leases.close() {
-            removals.spawn(guard(self.client.remove(removal)));
+            removals.spawn(self.client.remove(removal));
         }
         // A question by datagram that has no answer yet: most likely nobody listens, so nobody waits; if somebody does, the
         // removal follows the question on the same way.
@@ -235,7 +234,7 @@ impl Session {
             let removal = Removal {
                 slot,
                 external_port: 0,
-                token: 0,
+                token: None,
             };
             let remove = timeout(SEND, self.client.remove(removal));
             removals.spawn(async { remove.await.unwrap_or(Err(Refusal::NoAnswer)) });
@@ -245,7 +244,7 @@ impl Session {
                 tokio::select! {
                     Some(done) = self.changes.join_next() => {
                         if let Some(removal) = self.take(done) {
-                            removals.spawn(guard(self.client.remove(removal)));
+                            removals.spawn(self.client.remove(removal));
                         }
                     }
                     Some(_) = removals.join_next() => {}
@@ -267,12 +266,6 @@ const fn is_on(config: &PortMapperConfig, protocol: Protocol) -> bool {
         Protocol::NatPmp => config.nat_pmp,
         Protocol::Upnp => config.upnp,
     }
-}
-
-/// A panic of a library over what a router sent is that router's fault, and no reason to wait for its answer for ever.
-async fn guard<T>(question: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
-    let caught = AssertUnwindSafe(question).catch_unwind().await;
-    caught.unwrap_or(Err(Refusal::Nonsense))
 }
 
 fn publish<T: PartialEq>(channel: &watch::Sender<T>, value: T) {

@@ -191,7 +191,7 @@ impl Router {
             port: external_port,
             lifetime: (lease > 0).then(|| Duration::from_secs(lease.into())),
             epoch: None,
-            token: 0,
+            token: None,
         })
     }
 
@@ -243,7 +243,7 @@ impl Router {
             port: internal.port(),
             lifetime: Some(Duration::from_secs(lease.into())),
             epoch: None,
-            token: opened.map_err(|error| pinhole_refusal(&error))?,
+            token: Some(opened.map_err(|error| pinhole_refusal(&error))?),
         })
     }
 

@@ -38,7 +38,7 @@ fn granted(port: u16) -> Granted {
         port,
         lifetime: Some(LEASE),
         epoch: None,
-        token: 0,
+        token: None,
     }
 }
 
@@ -410,7 +410,7 @@ fn pinholes_are_wanted_where_there_is_an_ipv6_address() {
     drive(&mut leases, Now::ZERO, secs(1), |_, ask| match ask {
         Ask::Map { slot, .. } if slot.want.ipv6 => Ok(Granted {
             external: own[1],
-            token: 9,
+            token: Some(9),
             ..granted(PORT)
         }),
         _ => Ok(granted(PORT)),
@@ -424,7 +424,10 @@ fn pinholes_are_wanted_where_there_is_an_ipv6_address() {
         external,
         [OUTSIDE, OUTSIDE, own[1].unwrap(), own[1].unwrap()]
     );
-    assert_eq!(leases.close().last().map(|removal| removal.token), Some(9));
+    assert_eq!(
+        leases.close().last().and_then(|removal| removal.token),
+        Some(9)
+    );
 }
 
 /// What a router of the property test says.
@@ -456,7 +459,7 @@ proptest! {
             let refusal = |code: u8| refusals[usize::from(code) % refusals.len()].clone();
             let (external, port, lifetime, epoch) = answer.map_err(refusal)?;
             let lifetime = lifetime.map(|secs| Duration::from_secs(secs.into()));
-            Ok(Granted { external: external.map(v4), port, lifetime, epoch, token: 0 })
+            Ok(Granted { external: external.map(v4), port, lifetime, epoch, token: None })
         });
         // Six slots, at most one question in four seconds each, and a burst of ports after each failure.
         prop_assert!(log.len() < 3 + 6 * (1000 / 4 + 100), "{}", log.len());

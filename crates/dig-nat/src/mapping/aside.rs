@@ -1,0 +1,31 @@
+//! Work that reads what a router wrote, on a thread of its own.
+//!
+//! `igd-next` parses XML where it awaits: a mebibyte of it takes long enough to hold up every other task of that thread. A thread
+//! of the runtime's own pool would not do either, because a runtime waits for those when it ends.
+
+use super::refusal::Refusal;
+use std::thread;
+use tokio::{runtime, sync::oneshot};
+
+/// Runs a future on a thread of its own; dropping this one ends it at its next await.
+pub(super) async fn aside<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+) -> Result<T, Refusal> {
+    let (mut answer, answered) = oneshot::channel();
+    thread::Builder::new()
+        .name("dig-upnp".into())
+        .spawn(move || {
+            let runtime = runtime::Builder::new_current_thread().enable_all().build();
+            let Ok(runtime) = runtime else { return };
+            runtime.block_on(async move {
+                let done = tokio::select! {
+                    done = work => done,
+                    () = answer.closed() => return,
+                };
+                // Nobody may be waiting any more.
+                let _ = answer.send(done);
+            });
+        })?;
+    // Without an answer the thread panicked over what the router wrote, or had no runtime.
+    answered.await.unwrap_or(Err(Refusal::Nonsense))
+}
