@@ -29,7 +29,8 @@ pub struct Link {
     pub loss: f64,
     /// Bytes a second; `None` is no limit.
     pub rate: Option<u64>,
-    /// Bytes that wait before a line that is busy; what comes on top is lost. 256 KiB. Without effect without a rate.
+    /// Bytes that a busy line holds until it has sent them; what comes on top is lost. 256 KiB. Without effect
+    /// without a rate.
     pub queue: usize,
     /// Part of the packets that is held back, so that later ones overtake them, 0 to 1.
     pub reorder: f64,

@@ -82,7 +82,6 @@ impl TunNat {
     }
 
     /// The model, for instance to flush it or to pin a mapping. Packets wait while it is held.
-    #[must_use]
     pub fn nat(&self) -> MutexGuard<'_, Nat> {
         self.nat.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -72,7 +72,7 @@ impl Space {
 /// Whether namespaces can be made here. Where they must be (`CI=true`), that they cannot is a failure.
 fn possible() -> bool {
     let missing = match Space::new() {
-        Ok(_) if std::path::Path::new("/dev/net/tun").exists() => return true,
+        Ok(_) if Path::new("/dev/net/tun").exists() => return true,
         Ok(_) => "there is no /dev/net/tun".to_owned(),
         Err(error) => format!("a network namespace cannot be made ({error}); this needs root"),
     };
