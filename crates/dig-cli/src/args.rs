@@ -1,7 +1,7 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use dig::{ContentName, NodeId, PeerAddr, Sha256Hash};
+use dig::{ContentName, Method, NodeId, PathStrategy, PeerAddr, Sha256Hash, StunServer};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Share a file or folder, and get it on another machine: direct, encrypted, verified byte by byte.
@@ -58,6 +58,10 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// List the files of a ticket before getting it
     Ls(LsArgs),
+    /// Introduce peers to each other, and tell them their outside addresses (STUN)
+    Relay(RelayArgs),
+    /// Say what stands between this machine and its peers, and what would help
+    Doctor(DoctorArgs),
     /// Print the node id of this home
     Id(IdArgs),
     /// Print a completion script for a shell
@@ -100,6 +104,29 @@ pub(crate) struct NetArgs {
     /// Do not use Gun relays
     #[arg(long)]
     pub(crate) no_gun: bool,
+    #[command(flatten)]
+    pub(crate) paths: PathArgs,
+}
+
+/// How paths through NATs and firewalls are found.
+#[derive(Debug, Args)]
+pub(crate) struct PathArgs {
+    /// A peer that both sides are connected to and that introduces them, such as a `dignet relay` (repeatable)
+    #[arg(long, value_name = "[ID@]ADDR")]
+    pub(crate) via: Vec<PeerAddr>,
+    /// A STUN server that tells this node its outside address (repeatable) [default: public servers]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) stun: Vec<StunServer>,
+    /// Only these ways of getting a path, separated by commas: local, direct, pcp, nat-pmp, upnp, tcp-hole-punch,
+    /// udp-hole-punch, tcp-simultaneous-open
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub(crate) methods: Vec<Method>,
+    /// Start all ways at once (`race`), or one after the other (`sequential`)
+    #[arg(long, value_name = "race|sequential", default_value = "race")]
+    pub(crate) strategy: PathStrategy,
+    /// Do not ask the router to map a port (UPnP, NAT-PMP, PCP)
+    #[arg(long, env = "DIGNET_NO_UPNP", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) no_upnp: bool,
 }
 
 /// `dignet share`.
@@ -155,8 +182,8 @@ pub(crate) struct GetArgs {
     #[arg(long, value_enum, default_value_t = IdentityArg::Fresh)]
     pub(crate) identity: IdentityArg,
     /// Order of the pieces
-    #[arg(long, value_enum, default_value_t = StrategyArg::FastestAvailable)]
-    pub(crate) strategy: StrategyArg,
+    #[arg(long, value_enum, default_value_t = OrderArg::FastestAvailable)]
+    pub(crate) order: OrderArg,
     #[command(flatten)]
     pub(crate) net: NetArgs,
 }
@@ -175,6 +202,32 @@ pub(crate) struct LsArgs {
     pub(crate) identity: IdentityArg,
     #[command(flatten)]
     pub(crate) net: NetArgs,
+}
+
+/// `dignet relay`.
+#[derive(Debug, Args)]
+pub(crate) struct RelayArgs {
+    /// Where to listen for peers; one UDP and one TCP port of that number [default: every address, the port used last]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Where to answer STUN; given twice, with two addresses of this machine, it also lets others find out how their NAT
+    /// filters (RFC 5780) [default: every address, port 3478]
+    #[arg(long, value_name = "ADDR[:PORT]", value_parser = parse_stun_addr)]
+    pub(crate) stun: Vec<SocketAddr>,
+}
+
+/// `dignet doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// A STUN server to ask (repeatable); one with two addresses tells most [default: public servers]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) stun: Vec<StunServer>,
+    /// Do not ask the router whether it maps ports
+    #[arg(long, env = "DIGNET_NO_UPNP", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) no_upnp: bool,
+    /// Also measure how long the NAT keeps an unused binding; takes up to two minutes
+    #[arg(long)]
+    pub(crate) lifetime: bool,
 }
 
 /// `dignet id`.
@@ -196,13 +249,28 @@ pub(crate) enum IdentityArg {
 
 /// Order of the pieces (whitepaper 6.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum StrategyArg {
+pub(crate) enum OrderArg {
     /// Whatever comes soonest
     FastestAvailable,
     /// What the fewest have first, which helps a swarm
     RarestFirst,
     /// From front to back, to use the front early
     Sequential,
+}
+
+/// An address of this machine, with the port of STUN unless it says another.
+fn parse_stun_addr(text: &str) -> Result<SocketAddr, String> {
+    const PORT: u16 = 3478;
+    let addr = text.parse().ok();
+    addr.or_else(|| {
+        Some(SocketAddr::new(
+            text.trim_matches(['[', ']']).parse().ok()?,
+            PORT,
+        ))
+    })
+    .ok_or_else(|| {
+        "expected an IP address of this machine, such as 192.0.2.1 or 192.0.2.1:3478".to_owned()
+    })
 }
 
 fn parse_sha256(text: &str) -> Result<Sha256Hash, String> {

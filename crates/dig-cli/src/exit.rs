@@ -1,6 +1,9 @@
 //! How a run ends: exit codes, and what an error tells people and programs.
 
-use dig::{DownloadError, DownloadErrorKind, ShareError, SpoolError, StartError};
+use dig::{
+    DownloadError, DownloadErrorKind, ExamineError, ShareError, SpoolError, StartError,
+    nat::{report::io::DiscoverError, stun::io::ServeError},
+};
 use std::{fmt, process::ExitCode};
 
 /// Why a run failed.
@@ -98,6 +101,26 @@ impl From<SpoolError> for Failure {
             SpoolError::Share(error) => error.into(),
             error => Self::new(Kind::Local, error),
         }
+    }
+}
+
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Self {
+        let kind = match error {
+            ServeError::Addresses(..) => Kind::Usage,
+            _ => Kind::Local,
+        };
+        Self::new(kind, error)
+    }
+}
+
+impl From<ExamineError> for Failure {
+    fn from(error: ExamineError) -> Self {
+        let kind = match error {
+            ExamineError::Discover(DiscoverError::NoServers) => Kind::Usage,
+            _ => Kind::Connect,
+        };
+        Self::new(kind, error)
     }
 }
 

@@ -1,7 +1,7 @@
 //! `dignet get`.
 
 use crate::{
-    args::{GetArgs, Global, IdentityArg, StrategyArg},
+    args::{GetArgs, Global, IdentityArg, OrderArg},
     exit::{Failure, Kind},
     interrupt::Interrupt,
     node,
@@ -26,12 +26,12 @@ impl From<IdentityArg> for Identity {
     }
 }
 
-impl From<StrategyArg> for Strategy {
-    fn from(arg: StrategyArg) -> Self {
+impl From<OrderArg> for Strategy {
+    fn from(arg: OrderArg) -> Self {
         match arg {
-            StrategyArg::FastestAvailable => Self::FastestAvailable,
-            StrategyArg::RarestFirst => Self::RarestFirst,
-            StrategyArg::Sequential => Self::Sequential,
+            OrderArg::FastestAvailable => Self::FastestAvailable,
+            OrderArg::RarestFirst => Self::RarestFirst,
+            OrderArg::Sequential => Self::Sequential,
         }
     }
 }
@@ -85,7 +85,7 @@ fn options(args: &GetArgs) -> Result<DownloadOptions, Failure> {
     Ok(DownloadOptions {
         destination,
         force: args.force,
-        strategy: args.strategy.into(),
+        strategy: args.order.into(),
         limit: args.net.limit,
         sha256: args.sha256,
         filter: filter(&args.select, &args.exclude)?,

@@ -4,12 +4,14 @@
 //! people (standard error) or JSON lines for programs (standard output), its errors into exit codes.
 
 mod args;
+mod doctor;
 mod exit;
 mod get;
 mod interrupt;
 mod ls;
 mod node;
 mod output;
+mod relay;
 mod share;
 mod text;
 
@@ -47,6 +49,8 @@ async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Share(args) => share::run(&cli.global, args, output).await,
         Command::Get(args) => get::run(&cli.global, args, output).await,
         Command::Ls(args) => ls::run(&cli.global, args, output).await,
+        Command::Relay(args) => relay::run(&cli.global, args, output).await,
+        Command::Doctor(args) => doctor::run(&cli.global, args, output).await,
         Command::Id(args) => node::print_id(&cli.global, &args, output),
         Command::Completions { shell } => {
             let mut script = Vec::new();

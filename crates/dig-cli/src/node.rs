@@ -1,11 +1,11 @@
 //! The node that a command runs on.
 
 use crate::{
-    args::{Global, IdArgs, NetArgs},
+    args::{Global, IdArgs, NetArgs, PathArgs},
     exit::{Failure, Kind},
     output::Output,
 };
-use dig::{Home, Identity, Node, NodeId};
+use dig::{Home, Identity, Node, NodeId, PathOptions, StunServer};
 use std::collections::BTreeSet;
 
 /// The home that was named, or the user's.
@@ -32,8 +32,31 @@ pub(crate) async fn start(
         .local_discovery(!net.no_local)
         .limit(net.limit)
         .require_authentication(net.require_auth)
-        .trust(trusted);
+        .trust(trusted)
+        .paths(paths(global, &net.paths));
     Ok(node.start().await?)
+}
+
+/// How paths are found, as the command line asks.
+fn paths(global: &Global, args: &PathArgs) -> PathOptions {
+    let mut paths = PathOptions::default();
+    paths.stun = stun_servers(global, &args.stun);
+    if !args.methods.is_empty() {
+        paths.methods.clone_from(&args.methods);
+    }
+    paths.strategy = args.strategy;
+    paths.port_mapping = !args.no_upnp;
+    paths.via.clone_from(&args.via);
+    paths
+}
+
+/// The STUN servers that were named, or public ones where that is allowed.
+pub(crate) fn stun_servers(global: &Global, named: &[StunServer]) -> Vec<StunServer> {
+    if named.is_empty() && !global.no_defaults {
+        StunServer::public()
+    } else {
+        named.to_vec()
+    }
 }
 
 /// `dignet id`.

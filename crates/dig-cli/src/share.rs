@@ -14,10 +14,14 @@ use serde_json::json;
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// What is being shared, for words about it.
 type Names = HashMap<ContentHash, String>;
+
+/// How long those who are to introduce this node may take to be reached, before the ticket is printed without them.
+const VIA: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(global: &Global, args: ShareArgs, output: &Output) -> Result<(), Failure> {
     if args.name.is_some() && args.paths.len() > 1 {
@@ -51,6 +55,7 @@ async fn serve(
             share = adding => share?,
             () = interrupt.wait() => return Err(Failure::new(Kind::Interrupted, "interrupted")),
         };
+        introduced(node, output).await;
         announce(node, &share, output);
         names.insert(share.hash, share.name);
     }
@@ -103,6 +108,15 @@ async fn add(
         output.say(&format!("warning: {}", text::name(warning)));
     }
     Ok(share)
+}
+
+/// Waits for those who are to introduce this node: the ticket names them.
+async fn introduced(node: &Node, output: &Output) {
+    for via in node.network().via_settled(VIA).await {
+        output.say(&format!(
+            "warning: {via} cannot be reached, so it introduces nobody; it is tried again from time to time"
+        ));
+    }
 }
 
 fn announce(node: &Node, share: &Share, output: &Output) {

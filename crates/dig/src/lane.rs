@@ -1,13 +1,19 @@
 //! Lanes of dig-session as dig-transfer sees them.
 
+use crate::introductions::Introductions;
+use dig_nat::rendezvous::LaneId;
 use dig_session::{LaneReceiver, LaneSender, Transport};
 use dig_transfer::lane::{Carrier, FrameReceiver, FrameSender, Lane, LaneClosed, LaneInfo};
 use dig_types::Frame;
 use futures::{FutureExt as _, future::BoxFuture};
 use std::{net::SocketAddr, time::Duration};
 
-/// Turns an authenticated lane into one that carries transfers; its sender comes back too, to see when it closes.
-pub(crate) fn adapt(lane: dig_session::Lane) -> (Lane, LaneSender) {
+/// Turns an authenticated lane into one that carries transfers and introductions; its sender comes back too, to see when it
+/// closes.
+pub(crate) fn adapt(
+    lane: dig_session::Lane,
+    introductions: &Introductions,
+) -> (Lane, LaneSender, LaneId) {
     let session = lane.info();
     let info = LaneInfo {
         node: session.node,
@@ -25,12 +31,18 @@ pub(crate) fn adapt(lane: dig_session::Lane) -> (Lane, LaneSender) {
         max_requests: session.max_requests,
     };
     let (sender, receiver) = lane.split();
+    let id = introductions.joined(&sender);
+    let receiver = Receiver {
+        lane: receiver,
+        id,
+        introductions: introductions.clone(),
+    };
     let lane = Lane {
         info,
         sender: Box::new(Sender(sender.clone())),
-        receiver: Box::new(Receiver(receiver)),
+        receiver: Box::new(receiver),
     };
-    (lane, sender)
+    (lane, sender, id)
 }
 
 #[derive(Debug)]
@@ -58,10 +70,22 @@ impl FrameSender for Sender {
 }
 
 #[derive(Debug)]
-struct Receiver(LaneReceiver);
+struct Receiver {
+    lane: LaneReceiver,
+    id: LaneId,
+    introductions: Introductions,
+}
 
 impl FrameReceiver for Receiver {
     fn recv(&mut self) -> BoxFuture<'_, Option<Frame>> {
-        self.0.recv().boxed()
+        async {
+            loop {
+                let frame = self.lane.recv().await?;
+                if !self.introductions.take(self.id, &frame) {
+                    return Some(frame);
+                }
+            }
+        }
+        .boxed()
     }
 }

@@ -14,13 +14,18 @@
 //!
 //! Here is nothing but wiring: the adapters between crates that do not know each other, the sockets
 //! ([`NetworkManager`]), and the [`Home`] folder. Each part is a crate to be taken alone: [`identity`], [`session`],
-//! [`transfer`], [`discovery`], [`host`], [`client`].
+//! [`nat`], [`transfer`], [`discovery`], [`host`],
+//! [`client`].
 
+mod datagrams;
+mod examination;
 mod home;
 mod interfaces;
+mod introductions;
 mod lane;
 mod network;
 mod node;
+mod paths;
 mod ports;
 mod spool;
 
@@ -28,6 +33,7 @@ pub use dig_client as client;
 pub use dig_discovery as discovery;
 pub use dig_host as host;
 pub use dig_identity as identity;
+pub use dig_nat as nat;
 pub use dig_session as session;
 pub use dig_transfer as transfer;
 pub use dig_types as types;
@@ -39,10 +45,13 @@ pub use dig_client::{
 pub use dig_discovery::AnnounceLevel;
 pub use dig_host::{FileHost, HostEvent, Share, ShareError, ShareOptions};
 pub use dig_identity::Algorithm;
+pub use dig_nat::attempt::Strategy as PathStrategy;
 pub use dig_transfer::{lane::Carrier, scheduler::Strategy};
 pub use dig_types::{
-    ContentHash, ContentKind, ContentName, HexError, NodeId, PeerAddr, Sha256Hash, Ticket,
+    ContentHash, ContentKind, ContentName, HexError, Method, NodeId, PeerAddr, Sha256Hash, Ticket,
 };
+pub use examination::{ExamineError, ExamineOptions, examine};
 pub use home::{Home, HomeError};
 pub use network::{NetworkError, NetworkManager};
 pub use node::{HomeIdentity, Identity, Node, NodeBuilder, SpoolError, StartError, home_identity};
+pub use paths::{PathOptions, StunServer, StunServerError};

@@ -1,17 +1,26 @@
 //! `NetworkManager`: the sockets of a node, the lanes in and out, and their limits.
 
-use crate::ports::Ports;
+use crate::{datagrams::SharedUdp, introductions::Introductions, paths::PathOptions, ports::Ports};
 use dig_discovery::Networks;
 use dig_host::Listener;
 use dig_identity::Signer;
+use dig_nat::{
+    candidate::CandidateKind,
+    gather::Wanted,
+    io::{OsUdp, Sorted, TcpPort, UdpHub},
+    manager::{NatConfig, NatTraversalManager, Parts, Path, Remembered},
+    mapping::PortMapperConfig,
+    rendezvous::CarrierEvent,
+    signaling::prekey::{PrekeyError, Prekeys},
+};
 use dig_session::{Endpoint, PlainUdp, SessionConfig, StreamDialer, TcpDialer};
 use dig_transfer::{lane::Lane, serve::Server};
-use dig_types::{Clock, InstanceId, NodeId};
+use dig_types::{Clock, InstanceId, MappedAddr, NodeId, PeerAddr};
 use futures::{FutureExt as _, future::BoxFuture};
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 use tokio::{
@@ -23,9 +32,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 mod dial;
 mod links;
 mod query;
+mod traverse;
+mod via;
 
 use links::Links;
 pub(crate) use query::LaneQuery;
+use via::Via;
 
 /// Accepted lanes that wait for the host.
 const ACCEPT_QUEUE: usize = 16;
@@ -47,6 +59,9 @@ pub enum NetworkError {
     /// The session cannot be set up.
     #[error(transparent)]
     Session(#[from] dig_session::EndpointError),
+    /// No key for sealed signals could be made.
+    #[error(transparent)]
+    Prekey(#[from] PrekeyError),
 }
 
 /// Owns the sockets of a node: one UDP port for QUIC and one TCP port for TLS, of the same number. Cheap to clone.
@@ -62,6 +77,12 @@ struct Inner {
     listens_at: IpAddr,
     accepted: AsyncMutex<mpsc::Receiver<Lane>>,
     links: Links,
+    introductions: Introductions,
+    paths: PathOptions,
+    nat: NatTraversalManager,
+    tcp: TcpPort,
+    via: Via,
+    wanted: OnceLock<Wanted>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -71,6 +92,7 @@ impl NetworkManager {
     pub(crate) fn start(
         ports: Ports,
         config: SessionConfig,
+        paths: PathOptions,
         signer: Arc<dyn Signer>,
         clock: Arc<dyn Clock>,
         server: Arc<Server>,
@@ -80,10 +102,25 @@ impl NetworkManager {
             error,
         };
         let (port, listens_at) = (ports.number, ports.tcp.local_addr().map_err(failed)?.ip());
+        let hub = UdpHub::new(Arc::new(OsUdp::new(&ports.udp).map_err(failed)?));
         let udp = PlainUdp::from_std(ports.udp).map_err(failed)?;
-        let tcp = TcpListener::from_std(ports.tcp).map_err(failed)?;
+        let tcp = TcpPort::share(&ports.tcp).map_err(failed)?;
+        let listener = TcpListener::from_std(ports.tcp).map_err(failed)?;
+        let prekeys = Prekeys::new(clock.now(), &*signer)?;
+        let introductions = Introductions::new(prekeys.current().bytes().clone());
+        let parts = Parts {
+            signer: signer.clone(),
+            prekeys,
+            signaling: introductions.signaling().clone(),
+            udp: hub.clone(),
+            tcp: Some(tcp.clone()),
+            memory: Arc::<Remembered>::default(),
+            clock: clock.clone(),
+        };
+        let nat =
+            NatTraversalManager::new(nat_config(&paths, listens_at), parts).map_err(failed)?;
         let endpoint = Endpoint::new(SessionConfig { port, ..config }, signer, clock)?;
-        endpoint.attach_datagrams(Arc::new(udp))?;
+        endpoint.attach_datagrams(Arc::new(SharedUdp::new(udp, hub)))?;
         let (sender, accepted) = mpsc::channel(ACCEPT_QUEUE);
         let inner = Arc::new(Inner {
             endpoint,
@@ -92,14 +129,25 @@ impl NetworkManager {
             port,
             listens_at,
             accepted: AsyncMutex::new(accepted),
-            links: Links::default(),
+            links: Links::new(introductions.clone()),
+            introductions,
+            paths,
+            nat,
+            tcp,
+            via: Via::default(),
+            wanted: OnceLock::new(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        inner
-            .tasks
-            .spawn(accept_quic(inner.clone(), sender.clone()));
-        inner.tasks.spawn(accept_tcp(inner.clone(), tcp, sender));
+        let tasks = &inner.tasks;
+        tasks.spawn(accept_quic(inner.clone(), sender.clone()));
+        tasks.spawn(accept_tcp(inner.clone(), listener, sender.clone()));
+        tasks.spawn(accept_paths(inner.clone(), sender));
+        tasks.spawn(tell_where_seen(inner.clone()));
+        tasks.spawn(publish_prekeys(inner.clone()));
+        for via in inner.paths.via.clone() {
+            Via::want(&inner, via);
+        }
         Ok(Self(inner))
     }
 
@@ -132,12 +180,54 @@ impl NetworkManager {
             .collect()
     }
 
-    /// Closes every lane and the sockets.
+    /// Outside addresses that routers map to this node and that others can reach.
+    pub fn mapped(&self) -> Vec<MappedAddr> {
+        let candidates = self.0.nat.gatherer().candidates().into_iter();
+        let mapped = candidates.filter_map(|candidate| match candidate.kind {
+            CandidateKind::Mapped(method) => Some(MappedAddr {
+                method,
+                transport: candidate.transport,
+                addr: candidate.addr,
+            }),
+            _ => None,
+        });
+        mapped.collect()
+    }
+
+    /// Keeps the outside addresses known from now on: a node that shares may be asked for a path at any time.
+    pub(crate) fn keep_addresses_fresh(&self) {
+        let wanted = || self.0.nat.gatherer().want();
+        self.0.wanted.get_or_init(wanted);
+    }
+
+    /// The peers that introduce this node at the moment.
+    pub fn via(&self) -> Vec<PeerAddr> {
+        self.0.via.up()
+    }
+
+    /// Waits until the peers that are to introduce this node have been reached or have failed; those that have failed, and are
+    /// dialled again from time to time.
+    pub async fn via_settled(&self, patience: Duration) -> Vec<PeerAddr> {
+        self.0.via.settled(patience).await;
+        self.0.via.down()
+    }
+
+    /// Closes every lane and the sockets, and removes mappings from routers.
     pub(crate) async fn stop(&self) {
+        self.0.nat.shutdown().await;
+        self.0.introductions.signaling().close();
         self.0.stop.cancel();
         self.0.endpoint.close().await;
         self.0.tasks.close();
         self.0.tasks.wait().await;
+    }
+}
+
+impl Inner {
+    /// What a rendezvous peer sees of this node is where others may try to reach it.
+    fn tell_where_seen(&self, carrier: NodeId) {
+        let observed = self.introductions.observed_by(carrier);
+        self.nat.gatherer().observed(carrier, observed);
     }
 }
 
@@ -166,6 +256,9 @@ async fn accept_tcp(inner: Arc<Inner>, listener: TcpListener, accepted: mpsc::Se
         };
         let (inner, accepted) = (inner.clone(), accepted.clone());
         inner.clone().tasks.spawn(async move {
+            let Sorted::Pass(stream) = inner.tcp.sort(stream, remote).await else {
+                return;
+            };
             let _ = TcpDialer::prepare(&stream);
             match inner.endpoint.accept_stream(stream, Some(remote)).await {
                 Ok(lane) => {
@@ -177,6 +270,63 @@ async fn accept_tcp(inner: Arc<Inner>, listener: TcpListener, accepted: mpsc::Se
             }
         });
     }
+}
+
+/// Streams of attempts that others began: this side is the server of the session.
+async fn accept_paths(inner: Arc<Inner>, accepted: mpsc::Sender<Lane>) {
+    while let Some(found) = inner.nat.incoming().await {
+        let Path::Tcp { stream, remote } = found.path else {
+            continue;
+        };
+        let (inner, accepted) = (inner.clone(), accepted.clone());
+        inner.clone().tasks.spawn(async move {
+            let _ = TcpDialer::prepare(&stream);
+            match inner.endpoint.accept_stream(stream, Some(remote)).await {
+                Ok(lane) => {
+                    if let Some(lane) = inner.links.accepted(lane) {
+                        let _ = accepted.send(lane).await;
+                    }
+                }
+                Err(error) => tracing::debug!(%remote, %error, "not accepted"),
+            }
+        });
+    }
+}
+
+/// Rendezvous peers see where this node's ports come out.
+async fn tell_where_seen(inner: Arc<Inner>) {
+    let signaling = inner.introductions.signaling().clone();
+    while let Some(event) = signaling.next_event().await {
+        if let CarrierEvent::Registered { carrier, .. } = event {
+            inner.tell_where_seen(carrier);
+        }
+    }
+}
+
+async fn publish_prekeys(inner: Arc<Inner>) {
+    let mut prekey = inner.nat.prekey();
+    loop {
+        let changed = tokio::select! {
+            changed = prekey.changed() => changed,
+            () = inner.stop.cancelled() => return,
+        };
+        if changed.is_err() {
+            return;
+        }
+        let bytes = prekey.borrow_and_update().clone();
+        inner.introductions.signaling().publish(bytes);
+    }
+}
+
+/// What of the options concerns attempts. A node that only this machine reaches asks no router for a port.
+fn nat_config(paths: &PathOptions, listens_at: IpAddr) -> NatConfig {
+    let mut config = NatConfig::default();
+    config.methods.clone_from(&paths.methods);
+    config.strategy = paths.strategy;
+    config.stun = paths.stun.iter().map(ToString::to_string).collect();
+    let mapped = paths.port_mapping && !listens_at.is_loopback();
+    config.port_mapping = mapped.then(PortMapperConfig::default);
+    config
 }
 
 impl Listener for NetworkManager {

@@ -3,6 +3,7 @@
 use crate::{
     home::{Home, HomeError, Pin, Pins, Running, RunningMark},
     network::{LaneQuery, NetworkError, NetworkManager},
+    paths::PathOptions,
     ports::Ports,
     spool::Spool,
 };
@@ -128,6 +129,7 @@ impl Node {
         progress: impl Fn(u64, u64) + Send + 'static,
     ) -> Result<Share, ShareError> {
         self.mark_running();
+        self.network.keep_addresses_fresh();
         self.host
             .add_file(path, options, move |state| {
                 progress(state.hashed, state.total)
@@ -166,8 +168,8 @@ impl Node {
             nodes: vec![TicketNode {
                 node: self.id(),
                 addrs,
-                mapped: Vec::new(),
-                via: Vec::new(),
+                mapped: self.network.mapped(),
+                via: self.network.via(),
             }],
             ..Ticket::new(share.hash)
         }

@@ -34,7 +34,8 @@ pub(crate) type Prefix<'a> = &'a [&'a str];
 impl Dignet {
     /// Starts it with this home.
     pub(crate) fn start(home: &Path, args: &[&str]) -> Self {
-        Self::start_in(&[], home, args)
+        // This machine's own router is not for tests.
+        Self::start_in(&["env", "DIGNET_NO_UPNP=1"], home, args)
     }
 
     /// Starts it behind a prefix.

@@ -159,6 +159,7 @@ fn ticket_to(addrs: &[SocketAddr]) -> String {
     let node = |addrs: &[SocketAddr]| TicketNode {
         node: NodeId::from_bytes([3; 32]),
         addrs: addrs.into(),
+        mapped: Vec::new(),
         via: Vec::new(),
     };
     let nodes = addrs.chunks(8).map(node).collect();

@@ -1,12 +1,13 @@
 //! Dialling a peer: QUIC and TLS over TCP at once, at every address.
 
-use super::{Inner, NetworkManager, is_local};
+use super::{Inner, NetworkManager, is_local, traverse::traverse};
 use dig_client::{Connector, Dial, DialFailure, DialFailureClass, Method};
 use dig_discovery::Networks;
+use dig_nat::attempt::Strategy;
 use dig_session::{ConnectError, HandshakeError, Lane};
-use dig_types::{NodeId, PeerRecord};
+use dig_types::{NodeId, PeerRecord, Transport};
 use futures::{
-    StreamExt as _,
+    FutureExt as _, StreamExt as _,
     future::BoxFuture,
     stream::{self, BoxStream, FuturesUnordered},
 };
@@ -23,12 +24,7 @@ const SECOND_LANE: Duration = Duration::from_secs(5);
 impl Connector for NetworkManager {
     fn connect(&self, peer: PeerRecord) -> BoxStream<'static, Dial> {
         let inner = self.0.clone();
-        if let Some(link) = inner.links.existing(peer.node, &peer.addrs) {
-            let networks = Networks::current().unwrap_or_default();
-            let method = link
-                .info()
-                .remote
-                .map_or(Method::Direct, |addr| method(&networks, &addr));
+        if let Some((link, method)) = inner.links.existing(peer.node, &peer.addrs) {
             return stream::iter([Dial::Up {
                 link,
                 method,
@@ -43,52 +39,92 @@ impl Connector for NetworkManager {
     }
 }
 
-/// One transport at one address.
-struct Outcome {
-    addr: SocketAddr,
-    lane: Result<Lane, Failed>,
+/// What one way of reaching the peer came to.
+pub(super) struct Outcome {
+    pub(super) addr: Option<SocketAddr>,
+    pub(super) method: Method,
+    pub(super) lane: Result<Lane, Failed>,
 }
 
-enum Failed {
+pub(super) enum Failed {
     Session(ConnectError),
     Stream(std::io::Error),
+    Traversal(String),
 }
 
 /// A peer that is being dialled.
 struct Dialling {
     inner: Arc<Inner>,
-    node: Option<NodeId>,
-    networks: Networks,
+    peer: PeerRecord,
     started: Instant,
     /// What can be told without waiting.
     ready: VecDeque<Dial>,
+    /// The peer's own addresses.
     running: FuturesUnordered<BoxFuture<'static, Outcome>>,
+    /// The ways that need the peer's help.
+    traversal: Option<BoxStream<'static, Step>>,
     /// Where the first lane came up; others are not waited for.
-    chosen: Option<(SocketAddr, Instant)>,
+    chosen: Option<(Option<SocketAddr>, Instant)>,
+}
+
+/// News of the ways that need the peer's help.
+pub(super) enum Step {
+    /// A method tries an address.
+    Attempt(Method, Option<SocketAddr>),
+    /// A lane is up, or a path was of no use.
+    Done(Outcome),
+    /// There is no path: why.
+    Failed(String),
 }
 
 impl Dialling {
     fn new(inner: Arc<Inner>, peer: PeerRecord) -> Self {
         let networks = Networks::current().unwrap_or_default();
-        let running = FuturesUnordered::new();
-        let mut ready = VecDeque::new();
-        for addr in peer.addrs.into_iter().take(MAX_ADDRS) {
-            ready.push_back(Dial::Attempt {
-                node: peer.node,
-                addr: Some(addr),
-                method: method(&networks, &addr),
-            });
-            running.push(quic(inner.clone(), addr, peer.node));
-            running.push(tls(inner.clone(), addr, peer.node));
-        }
-        Self {
+        let mut dialling = Self {
             inner,
-            node: peer.node,
-            networks,
             started: Instant::now(),
-            ready,
-            running,
+            ready: VecDeque::new(),
+            running: FuturesUnordered::new(),
+            traversal: None,
             chosen: None,
+            peer,
+        };
+        for addr in dialling.peer.addrs.clone().into_iter().take(MAX_ADDRS) {
+            let method = method(&networks, &addr);
+            dialling.dial(method, addr, &[Transport::Udp, Transport::Tcp]);
+        }
+        for mapped in dialling.peer.mapped.clone() {
+            dialling.dial(mapped.method, mapped.addr, &[mapped.transport]);
+        }
+        if dialling.inner.paths.strategy == Strategy::Race || dialling.running.is_empty() {
+            dialling.traverse();
+        }
+        dialling
+    }
+
+    fn dial(&mut self, method: Method, addr: SocketAddr, transports: &[Transport]) {
+        if !self.inner.paths.methods.contains(&method) {
+            return;
+        }
+        let node = self.peer.node;
+        self.ready.push_back(Dial::Attempt {
+            node,
+            addr: Some(addr),
+            method,
+        });
+        for transport in transports {
+            let inner = self.inner.clone();
+            self.running.push(match transport {
+                Transport::Udp => quic(inner, addr, node, method).boxed(),
+                Transport::Tcp => tls(inner, addr, node, method).boxed(),
+            });
+        }
+    }
+
+    /// Begins the ways that need the peer's help, once.
+    fn traverse(&mut self) {
+        if self.traversal.is_none() {
+            self.traversal = Some(traverse(self.inner.clone(), &self.peer));
         }
     }
 
@@ -97,28 +133,70 @@ impl Dialling {
             if let Some(dial) = self.ready.pop_front() {
                 return Some(dial);
             }
-            let outcome = match self.chosen {
-                None => self.running.next().await?,
+            let step = match self.chosen {
+                None => self.step().await?,
                 Some((_, since)) => {
                     tokio::time::timeout_at(since + SECOND_LANE, self.running.next())
                         .await
-                        .ok()??
+                        .ok()?
+                        .map(Step::Done)?
                 }
             };
-            if let Some(dial) = self.judge(outcome) {
-                return Some(dial);
+            match step {
+                Step::Attempt(method, addr) => {
+                    let node = self.peer.node;
+                    return Some(Dial::Attempt { node, addr, method });
+                }
+                Step::Failed(reason) => {
+                    return Some(Dial::Failed(DialFailure {
+                        node: self.peer.node,
+                        addr: None,
+                        class: DialFailureClass::Unreachable,
+                        reason,
+                    }));
+                }
+                Step::Done(outcome) => {
+                    if let Some(dial) = self.judge(outcome) {
+                        return Some(dial);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What happens next; `None` when nothing is left to try.
+    async fn step(&mut self) -> Option<Step> {
+        loop {
+            let traversal = self.traversal.as_mut();
+            let helped = async {
+                match traversal {
+                    Some(traversal) => traversal.next().await,
+                    None => None,
+                }
+            };
+            tokio::select! {
+                biased;
+                Some(outcome) = self.running.next() => return Some(Step::Done(outcome)),
+                Some(step) = helped => return Some(step),
+                // One after the other: what needs the peer's help comes when its addresses have failed.
+                else => match self.traversal {
+                    None => self.traverse(),
+                    Some(_) => return None,
+                },
             }
         }
     }
 
     fn judge(&mut self, outcome: Outcome) -> Option<Dial> {
-        let addr = outcome.addr;
-        match (outcome.lane, self.chosen) {
+        let Outcome { addr, method, lane } = outcome;
+        match (lane, self.chosen) {
             (Ok(_), Some((chosen, _))) if chosen != addr => None,
             (Ok(lane), _) => {
-                self.chosen.get_or_insert((addr, Instant::now()));
-                let link = self.inner.links.dialled(lane, &self.inner.server)?;
-                let method = method(&self.networks, &addr);
+                if self.chosen.is_none() {
+                    self.chosen = Some((addr, Instant::now()));
+                    self.traversal = None;
+                }
+                let (link, _) = (self.inner.links).dialled(lane, &self.inner.server, method)?;
                 Some(Dial::Up {
                     link,
                     method,
@@ -130,8 +208,8 @@ impl Dialling {
             (Err(failed), None) => {
                 let (class, reason) = failed.explain();
                 Some(Dial::Failed(DialFailure {
-                    node: self.node,
-                    addr: Some(addr),
+                    node: self.peer.node,
+                    addr,
                     class,
                     reason,
                 }))
@@ -144,6 +222,7 @@ impl Failed {
     fn explain(self) -> (DialFailureClass, String) {
         match self {
             Self::Stream(error) => (DialFailureClass::Unreachable, format!("TCP: {error}")),
+            Self::Traversal(reason) => (DialFailureClass::Unreachable, reason),
             Self::Session(error) => {
                 let class = match &error {
                     ConnectError::Handshake(error) => class(error),
@@ -172,30 +251,34 @@ fn class(error: &HandshakeError) -> DialFailureClass {
     }
 }
 
-fn quic(inner: Arc<Inner>, addr: SocketAddr, node: Option<NodeId>) -> BoxFuture<'static, Outcome> {
-    Box::pin(async move {
-        let lane = inner
-            .endpoint
-            .connect_quic(addr, node)
-            .await
-            .map_err(Failed::Session);
-        Outcome { addr, lane }
-    })
+async fn quic(
+    inner: Arc<Inner>,
+    addr: SocketAddr,
+    node: Option<NodeId>,
+    method: Method,
+) -> Outcome {
+    let lane = inner.endpoint.connect_quic(addr, node).await;
+    Outcome {
+        addr: Some(addr),
+        method,
+        lane: lane.map_err(Failed::Session),
+    }
 }
 
-fn tls(inner: Arc<Inner>, addr: SocketAddr, node: Option<NodeId>) -> BoxFuture<'static, Outcome> {
-    Box::pin(async move {
-        let dialled = tokio::time::timeout(TCP_TIMEOUT, inner.dialer.dial(addr)).await;
-        let lane = match dialled.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
-            Ok(stream) => inner
-                .endpoint
-                .connect_stream(stream, Some(addr), node)
-                .await
-                .map_err(Failed::Session),
-            Err(error) => Err(Failed::Stream(error)),
-        };
-        Outcome { addr, lane }
-    })
+async fn tls(inner: Arc<Inner>, addr: SocketAddr, node: Option<NodeId>, method: Method) -> Outcome {
+    let dialled = tokio::time::timeout(TCP_TIMEOUT, inner.dialer.dial(addr)).await;
+    let lane = match dialled.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
+        Ok(stream) => (inner.endpoint)
+            .connect_stream(stream, Some(addr), node)
+            .await
+            .map_err(Failed::Session),
+        Err(error) => Err(Failed::Stream(error)),
+    };
+    Outcome {
+        addr: Some(addr),
+        method,
+        lane,
+    }
 }
 
 fn method(networks: &Networks, addr: &SocketAddr) -> Method {

@@ -1,9 +1,10 @@
 //! The lanes of a node, in and out: how many there may be, and which can be used again.
 
-use crate::lane;
+use crate::{introductions::Introductions, lane};
+use dig_nat::rendezvous::LaneId;
 use dig_session::{Direction, LaneSender, PeerId, Pool};
 use dig_transfer::{lane::Lane, link::Link, serve::Server};
-use dig_types::NodeId;
+use dig_types::{Method, NodeId};
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -12,31 +13,46 @@ use std::{
 /// `BYE` code of a lane that is one too many (`docs/protocol.md` §3).
 const TOO_MANY: u16 = 4;
 
-/// A link that this node dialled, or a lane that a peer dialled: only the first can be used again from here.
-type Kept = Option<Weak<Link>>;
+/// A link that this node dialled and how its path was found, or a lane that a peer dialled: only the first can be used
+/// again from here.
+type Kept = Option<(Weak<Link>, Method)>;
 
 /// Every open lane.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Links(Arc<Mutex<Pool<Kept>>>);
+#[derive(Debug, Clone)]
+pub(super) struct Links {
+    pool: Arc<Mutex<Pool<Kept>>>,
+    introductions: Introductions,
+}
 
 impl Links {
+    pub(super) fn new(introductions: Introductions) -> Self {
+        Self {
+            pool: Arc::default(),
+            introductions,
+        }
+    }
+
     fn pool(&self) -> MutexGuard<'_, Pool<Kept>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A link to this node or, if it is not known who it is, to one of these addresses, that is up.
-    pub(super) fn existing(&self, node: Option<NodeId>, addrs: &[SocketAddr]) -> Option<Arc<Link>> {
+    pub(super) fn existing(
+        &self,
+        node: Option<NodeId>,
+        addrs: &[SocketAddr],
+    ) -> Option<(Arc<Link>, Method)> {
         let pool = self.pool();
         let up = |kept: &Kept| {
-            kept.as_ref()
-                .and_then(Weak::upgrade)
-                .filter(|link| !link.is_closed())
+            let (link, method) = kept.as_ref()?;
+            let link = link.upgrade().filter(|link| !link.is_closed())?;
+            Some((link, *method))
         };
         match node {
             Some(node) => pool.of_node(node).find_map(|(_, _, kept)| up(kept)),
             None => {
                 let mut links = pool.iter().filter_map(|(_, _, kept)| up(kept));
-                links.find(|link| {
+                links.find(|(link, _)| {
                     link.info()
                         .remote
                         .is_some_and(|remote| addrs.contains(&remote))
@@ -50,18 +66,19 @@ impl Links {
         &self,
         lane: dig_session::Lane,
         server: &Arc<Server>,
-    ) -> Option<Arc<Link>> {
-        let (peer, (lane, sender)) = (peer_of(&lane), lane::adapt(lane));
+        method: Method,
+    ) -> Option<(Arc<Link>, LaneId)> {
+        let peer = peer_of(&lane);
+        let (lane, sender, id) = lane::adapt(lane, &self.introductions);
         let link = Link::start(lane, server.clone());
-        match self
-            .pool()
-            .insert(peer, Direction::Outgoing, Some(Arc::downgrade(&link)))
-        {
+        let kept = Some((Arc::downgrade(&link), method));
+        match self.pool().insert(peer, Direction::Outgoing, kept) {
             Ok(key) => {
-                self.forget_when_closed(key, sender);
-                Some(link)
+                self.forget_when_closed(key, id, sender);
+                Some((link, id))
             }
             Err(full) => {
+                self.introductions.left(id);
                 link.close(TOO_MANY, &full.to_string());
                 None
             }
@@ -70,24 +87,27 @@ impl Links {
 
     /// Counts a lane that a peer dialled; `None` if there are as many as allowed.
     pub(super) fn accepted(&self, lane: dig_session::Lane) -> Option<Lane> {
-        let (peer, (lane, sender)) = (peer_of(&lane), lane::adapt(lane));
+        let peer = peer_of(&lane);
+        let (lane, sender, id) = lane::adapt(lane, &self.introductions);
         match self.pool().insert(peer, Direction::Inbound, None) {
             Ok(key) => {
-                self.forget_when_closed(key, sender);
+                self.forget_when_closed(key, id, sender);
                 Some(lane)
             }
             Err(full) => {
+                self.introductions.left(id);
                 sender.close(TOO_MANY, &full.to_string());
                 None
             }
         }
     }
 
-    fn forget_when_closed(&self, key: dig_session::PoolKey, sender: LaneSender) {
+    fn forget_when_closed(&self, key: dig_session::PoolKey, id: LaneId, sender: LaneSender) {
         let links = self.clone();
         tokio::spawn(async move {
             sender.closed().await;
             links.pool().remove(key);
+            links.introductions.left(id);
         });
     }
 }

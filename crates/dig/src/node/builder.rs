@@ -3,9 +3,9 @@
 use super::{
     Arc, AuthPolicy, BTreeSet, ClientConfig, Clock, CryptoIdentity, DiscoveryConfig, FileClient,
     FileHost, Home, HomePins, HostConfig, IdentityFile, Ipv4Addr, LaneQuery, LocalConfig,
-    LocalDiscovery, Mutex, NetworkError, NetworkManager, Node, NodeId, PeerDiscoveryManager,
-    PeerRecord, PeerSource, PendingWatch, Ports, Server, ServerConfig, SessionConfig, Signer,
-    SocketAddr, StartError, SystemClock, Trusted,
+    LocalDiscovery, Mutex, NetworkError, NetworkManager, Node, NodeId, PathOptions,
+    PeerDiscoveryManager, PeerRecord, PeerSource, PendingWatch, Ports, Server, ServerConfig,
+    SessionConfig, Signer, SocketAddr, StartError, SystemClock, Trusted,
 };
 use dig_identity::Algorithm;
 
@@ -32,6 +32,7 @@ pub struct NodeBuilder {
     limit: Option<u64>,
     require_authentication: bool,
     trusted: BTreeSet<NodeId>,
+    paths: PathOptions,
     clock: Arc<dyn Clock>,
 }
 
@@ -45,6 +46,7 @@ impl Default for NodeBuilder {
             limit: None,
             require_authentication: false,
             trusted: BTreeSet::new(),
+            paths: PathOptions::default(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -102,6 +104,12 @@ impl NodeBuilder {
         Self { trusted, ..self }
     }
 
+    /// How paths through NATs are found. Default: [`PathOptions::default`].
+    #[must_use]
+    pub fn paths(self, paths: PathOptions) -> Self {
+        Self { paths, ..self }
+    }
+
     /// The clock by which certificates and records are judged. Default: the system's.
     #[must_use]
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
@@ -129,8 +137,8 @@ impl NodeBuilder {
             auth: self.policy(),
             ..SessionConfig::default()
         };
-        let network =
-            NetworkManager::start(ports, session, signer, self.clock.clone(), server.clone())?;
+        let (paths, clock) = (self.paths.clone(), self.clock.clone());
+        let network = NetworkManager::start(ports, session, paths, signer, clock, server.clone())?;
         let query = Arc::new(PendingWatch::new(Arc::new(LaneQuery(network.clone()))));
         let discovery = Arc::new(self.discovery(&network, query.clone()));
         let host = HostConfig {

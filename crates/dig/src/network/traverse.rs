@@ -1,0 +1,139 @@
+//! Reaching a peer with its help: signals through a rendezvous peer, then a session over the path that was found.
+
+use super::{
+    Inner,
+    dial::{Failed, Outcome, Step},
+    via::Via,
+};
+use dig_nat::{
+    attempt::Role,
+    manager::{Connecting, FoundPath, Path, Progress},
+};
+use dig_session::{Lane, TcpDialer};
+use dig_types::{NodeId, PeerRecord};
+use futures::{StreamExt as _, stream, stream::BoxStream};
+use std::{sync::Arc, time::Duration};
+
+/// How long a rendezvous peer may take to be reached.
+const RENDEZVOUS: Duration = Duration::from_secs(5);
+
+/// Tries what needs the peer's help; nothing at all where its id is unknown or nobody can introduce us.
+pub(super) fn traverse(inner: Arc<Inner>, peer: &PeerRecord) -> BoxStream<'static, Step> {
+    let Some(node) = peer.node else {
+        return stream::empty().boxed();
+    };
+    for via in &peer.via {
+        Via::want(&inner, *via);
+    }
+    if inner.via.is_empty() {
+        return stream::empty().boxed();
+    }
+    let traversal = Traversal {
+        inner,
+        node,
+        stage: Stage::Rendezvous,
+    };
+    stream::unfold(traversal, |mut traversal| async {
+        Some((traversal.next().await?, traversal))
+    })
+    .boxed()
+}
+
+struct Traversal {
+    inner: Arc<Inner>,
+    node: NodeId,
+    stage: Stage,
+}
+
+enum Stage {
+    /// Lanes to the rendezvous peers are coming up.
+    Rendezvous,
+    /// The attempt is running.
+    Attempt(Connecting),
+    Over,
+}
+
+impl Traversal {
+    async fn next(&mut self) -> Option<Step> {
+        loop {
+            match &mut self.stage {
+                Stage::Rendezvous => {
+                    if !self.inner.via.settled(RENDEZVOUS).await {
+                        self.stage = Stage::Over;
+                        return Some(failed("no rendezvous peer can be reached".to_owned()));
+                    }
+                    self.stage = Stage::Attempt(self.inner.nat.connect(self.node));
+                }
+                Stage::Attempt(connecting) => match connecting.next().await {
+                    Some(Progress::Attempt { method, addr }) => {
+                        return Some(Step::Attempt(method, Some(addr)));
+                    }
+                    Some(Progress::Path(found)) => return Some(self.session(found).await),
+                    Some(Progress::Failed(failure)) => {
+                        self.stage = Stage::Over;
+                        return Some(failed(explain(&failure)));
+                    }
+                    Some(_) => {}
+                    None => self.stage = Stage::Over,
+                },
+                Stage::Over => return None,
+            }
+        }
+    }
+
+    /// A session over a path. If it fails, the attempt goes on.
+    async fn session(&mut self, found: FoundPath) -> Step {
+        let (method, addr) = (found.method, found.path.remote());
+        let lane = open(&self.inner, self.node, found).await;
+        if lane.is_ok()
+            && let Stage::Attempt(connecting) = std::mem::replace(&mut self.stage, Stage::Over)
+        {
+            connecting.confirm();
+        }
+        Step::Done(Outcome {
+            addr: Some(addr),
+            method,
+            lane,
+        })
+    }
+}
+
+async fn open(inner: &Inner, node: NodeId, found: FoundPath) -> Result<Lane, Failed> {
+    let connected = match (found.path, found.role) {
+        (Path::Udp { remote }, _) => inner.endpoint.connect_quic(remote, Some(node)).await,
+        (Path::Tcp { stream, remote }, Role::Initiator) => {
+            let _ = TcpDialer::prepare(&stream);
+            (inner.endpoint)
+                .connect_stream(stream, Some(remote), Some(node))
+                .await
+        }
+        // Both sides asked at the same time and the other's attempt stands: a lane serves both, whoever is the client.
+        (Path::Tcp { stream, remote }, Role::Responder) => {
+            let _ = TcpDialer::prepare(&stream);
+            return match inner.endpoint.accept_stream(stream, Some(remote)).await {
+                Ok(lane) if lane.info().node == node => Ok(lane),
+                Ok(_) => Err(Failed::Traversal("somebody else answered".to_owned())),
+                Err(error) => Err(Failed::Traversal(error.to_string())),
+            };
+        }
+    };
+    connected.map_err(Failed::Session)
+}
+
+fn failed(reason: String) -> Step {
+    Step::Failed(reason)
+}
+
+/// Why there is no path, and what each method came to.
+fn explain(failure: &dig_nat::manager::Failed) -> String {
+    let tried: Vec<String> = failure
+        .trace
+        .methods
+        .iter()
+        .map(|method| format!("{} {}", method.method, method.outcome))
+        .collect();
+    if tried.is_empty() {
+        return failure.to_string();
+    }
+    format!("{failure} ({})", tried.join("; "))
+}

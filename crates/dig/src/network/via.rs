@@ -1,0 +1,206 @@
+//! Lanes to the peers that introduce this node, kept up while the node runs.
+
+use super::Inner;
+use crate::introductions::Introductions;
+use dig_session::{ConnectError, Lane, TcpDialer};
+use dig_types::{Method, NodeId, PeerAddr, Transport};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+use tokio::{sync::watch, time::Instant};
+
+/// Most rendezvous peers of a node: as many as it registers with.
+const MAX_VIA: usize = dig_nat::rendezvous::Client::MAX_CARRIERS;
+/// Time before a lost or unreachable rendezvous peer is dialled again; it doubles up to the longest.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+/// A TCP connection that is not open by then is given up, and tried again.
+const TCP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Once one transport is up, the other has this long for its first try: a firewall that drops it must not hold up an offer.
+const SECOND_TRANSPORT: Duration = Duration::from_millis(120);
+
+/// How the lane to a rendezvous peer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It is being dialled for the first time.
+    Dialling,
+    /// It is up, with whom.
+    Up(NodeId),
+    /// It failed, and will be dialled again.
+    Down,
+}
+
+type States = BTreeMap<(PeerAddr, Transport), State>;
+
+/// The rendezvous peers of a node.
+#[derive(Debug)]
+pub(super) struct Via {
+    states: watch::Sender<States>,
+    wanted: Mutex<Vec<PeerAddr>>,
+}
+
+impl Default for Via {
+    fn default() -> Self {
+        Self {
+            states: watch::Sender::default(),
+            wanted: Mutex::default(),
+        }
+    }
+}
+
+impl Via {
+    fn wanted(&self) -> MutexGuard<'_, Vec<PeerAddr>> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps lanes to a rendezvous peer from now on. One more than [`MAX_VIA`] is not dialled.
+    pub(super) fn want(inner: &Arc<Inner>, via: PeerAddr) {
+        let mut wanted = inner.via.wanted();
+        let known = |other: &PeerAddr| {
+            other.addr == via.addr && (via.node.is_none() || other.node == via.node)
+        };
+        if wanted.len() >= MAX_VIA || wanted.iter().any(known) {
+            return;
+        }
+        wanted.push(via);
+        // QUIC shows the rendezvous peer where our UDP port is seen, TLS where our TCP port is.
+        for transport in [Transport::Udp, Transport::Tcp] {
+            inner.via.set(via, transport, State::Dialling);
+            let keep = keep(Arc::downgrade(inner), via, transport);
+            let stop = inner.stop.clone();
+            inner.tasks.spawn(async move {
+                tokio::select! {
+                    () = keep => {}
+                    () = stop.cancelled() => {}
+                }
+            });
+        }
+    }
+
+    fn set(&self, via: PeerAddr, transport: Transport, state: State) {
+        self.states.send_modify(|states| {
+            states.insert((via, transport), state);
+        });
+    }
+
+    /// Whether there is, or soon may be, anybody who introduces us.
+    pub(super) fn is_empty(&self) -> bool {
+        self.wanted().is_empty()
+    }
+
+    /// The rendezvous peers that a lane is up to, each with its id.
+    pub(super) fn up(&self) -> Vec<PeerAddr> {
+        let states = self.states.borrow();
+        let mut up: Vec<PeerAddr> = Vec::new();
+        for ((via, _), state) in states.iter() {
+            if let State::Up(node) = state {
+                let via = PeerAddr {
+                    node: Some(*node),
+                    addr: via.addr,
+                };
+                if !up.contains(&via) {
+                    up.push(via);
+                }
+            }
+        }
+        up
+    }
+
+    /// The rendezvous peers that no lane is up to.
+    pub(super) fn down(&self) -> Vec<PeerAddr> {
+        let states = self.states.borrow();
+        let is_up = |via: &PeerAddr| {
+            let mut of_it = states.iter().filter(|((other, _), _)| other == via);
+            of_it.any(|(_, state)| matches!(state, State::Up(_)))
+        };
+        let wanted = self.wanted();
+        wanted.iter().filter(|via| !is_up(via)).copied().collect()
+    }
+
+    /// Waits until every rendezvous peer has been reached by both transports or has failed; but no longer than `patience`, and
+    /// not for the second transport once one is up and a moment has passed. Whether any is up.
+    pub(super) async fn settled(&self, patience: Duration) -> bool {
+        let mut states = self.states.subscribe();
+        let mut give_up = Instant::now() + patience;
+        let mut any = false;
+        loop {
+            {
+                let states = states.borrow_and_update();
+                let up = states.values().any(|state| matches!(state, State::Up(_)));
+                if up && !any {
+                    any = true;
+                    give_up = give_up.min(Instant::now() + SECOND_TRANSPORT);
+                }
+                if !states.values().any(|state| *state == State::Dialling) {
+                    return up;
+                }
+            }
+            match tokio::time::timeout_at(give_up, states.changed()).await {
+                Ok(Ok(())) => {}
+                _ => return any,
+            }
+        }
+    }
+}
+
+/// Keeps one lane up.
+async fn keep(inner: Weak<Inner>, via: PeerAddr, transport: Transport) {
+    let mut pause = FIRST_RETRY;
+    loop {
+        let Some(strong) = inner.upgrade() else {
+            return;
+        };
+        match dial(&strong, via, transport).await {
+            Ok(lane) => {
+                let node = lane.info().node;
+                let (links, introductions): (_, &Introductions) =
+                    (&strong.links, &strong.introductions);
+                if let Some((link, lane)) = links.dialled(lane, &strong.server, Method::Direct) {
+                    introductions.register(lane);
+                    strong.via.set(via, transport, State::Up(node));
+                    pause = FIRST_RETRY;
+                    drop(strong);
+                    link.closed().await;
+                    if let Some(strong) = inner.upgrade() {
+                        strong.tell_where_seen(node);
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%via, %transport, %error, "rendezvous peer not reached");
+            }
+        }
+        let Some(strong) = inner.upgrade() else {
+            return;
+        };
+        strong.via.set(via, transport, State::Down);
+        drop(strong);
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_RETRY);
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum DialError {
+    #[error("TCP: {0}")]
+    Stream(#[from] io::Error),
+    #[error(transparent)]
+    Session(#[from] ConnectError),
+}
+
+async fn dial(inner: &Inner, via: PeerAddr, transport: Transport) -> Result<Lane, DialError> {
+    Ok(match transport {
+        Transport::Udp => inner.endpoint.connect_quic(via.addr, via.node).await?,
+        Transport::Tcp => {
+            let stream = tokio::time::timeout(TCP_TIMEOUT, inner.tcp.connect(via.addr)).await;
+            let stream = stream.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+            TcpDialer::prepare(&stream)?;
+            (inner.endpoint)
+                .connect_stream(stream, Some(via.addr), via.node)
+                .await?
+        }
+    })
+}
