@@ -1,5 +1,8 @@
 //! A peer at the edge: registered with some that introduce it.
 
+mod requests;
+
+use self::requests::Requests;
 use super::{
     LaneId,
     frame::{Message, Status},
@@ -69,16 +72,6 @@ struct Carrier {
     retry: Option<Duration>,
 }
 
-/// A request that some carriers have not answered yet.
-#[derive(Debug)]
-struct Pending {
-    node: NodeId,
-    waiting: Vec<LaneId>,
-    deadline: Duration,
-    /// What is said if no carrier has a better answer.
-    error: SignalError,
-}
-
 /// Registers with rendezvous peers, finds and introduces through them; sans-IO.
 ///
 /// Every request ends in one event: an answer, or [`Event::Failed`] after [`TIMEOUT`](Self::TIMEOUT) at the latest. Nothing is
@@ -87,10 +80,9 @@ struct Pending {
 pub struct Client {
     prekey: Bytes,
     carriers: BTreeMap<LaneId, Carrier>,
-    pending: BTreeMap<u32, Pending>,
+    requests: Requests,
     /// Through whom a node was found or heard, the latest last.
     known: VecDeque<(NodeId, NodeId)>,
-    last_request: u32,
     frames: VecDeque<(LaneId, Frame)>,
     events: VecDeque<Event>,
 }
@@ -99,7 +91,7 @@ impl Client {
     /// How long an answer is waited for: ten times a slow round trip; whoever does not know the frames never answers.
     pub const TIMEOUT: Duration = Duration::from_secs(2);
     /// Requests that may be unanswered at a time.
-    pub const MAX_PENDING: usize = 256;
+    pub const MAX_PENDING: usize = Requests::MAX;
     /// Events that wait to be taken; beyond them, messages are dropped, as carriers may.
     pub const MAX_EVENTS: usize = 256;
     /// Carriers that are asked at a time.
@@ -111,9 +103,8 @@ impl Client {
         Self {
             prekey,
             carriers: BTreeMap::new(),
-            pending: BTreeMap::new(),
+            requests: Requests::new(),
             known: VecDeque::new(),
-            last_request: 0,
             frames: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -138,9 +129,8 @@ impl Client {
     pub fn lane_down(&mut self, lane: LaneId) {
         self.carriers.remove(&lane);
         self.frames.retain(|&(on, _)| on != lane);
-        let owed: Vec<_> = self.pending.keys().copied().collect();
-        for request in owed {
-            self.give_up(request, lane, None);
+        for (request, error) in self.requests.lane_down(lane) {
+            self.tell(Event::Failed { request, error });
         }
     }
 
@@ -241,18 +231,8 @@ impl Client {
 
     /// Gives up what was not answered in time, and registers again where it is due.
     pub fn handle_timeout(&mut self, now: Duration) {
-        let pending = self.pending.iter();
-        let late: Vec<_> = pending
-            .filter(|(_, pending)| pending.deadline <= now)
-            .map(|(&request, _)| request)
-            .collect();
-        for request in late {
-            if let Some(pending) = self.pending.remove(&request) {
-                self.tell(Event::Failed {
-                    request,
-                    error: pending.error,
-                });
-            }
+        for (request, error) in self.requests.expire(now) {
+            self.tell(Event::Failed { request, error });
         }
         let due = self.carriers.iter();
         let due: Vec<_> = due
@@ -266,9 +246,8 @@ impl Client {
 
     /// When to call [`handle_timeout`](Self::handle_timeout).
     pub fn poll_timeout(&self) -> Option<Duration> {
-        let answers = self.pending.values().map(|pending| pending.deadline);
         let retries = self.carriers.values().filter_map(|carrier| carrier.retry);
-        answers.chain(retries).min()
+        retries.chain(self.requests.next_deadline()).min()
     }
 
     /// The next frame to send, and on which lane.
@@ -313,44 +292,26 @@ impl Client {
         if lanes.is_empty() {
             return Err(SignalError::NoCarrier);
         }
-        if self.pending.len() >= Self::MAX_PENDING {
-            return Err(SignalError::Busy);
-        }
-        // At most 256 are taken, so a free one is near; 0 belongs to REGISTER.
-        loop {
-            self.last_request = self.last_request.wrapping_add(1);
-            if self.last_request != 0 && !self.pending.contains_key(&self.last_request) {
-                break;
-            }
-        }
-        let request = self.last_request;
+        let deadline = now + Self::TIMEOUT;
+        let begun = self.requests.begin(node, lanes.clone(), deadline);
+        let request = begun.ok_or(SignalError::Busy)?;
         let frame = message(request).encode();
         self.frames
             .extend(lanes.iter().map(|&lane| (lane, frame.clone())));
-        let pending = Pending {
-            node,
-            waiting: lanes,
-            deadline: now + Self::TIMEOUT,
-            error: SignalError::NoCarrier,
-        };
-        self.pending.insert(request, pending);
         Ok(request)
     }
 
     fn found(&mut self, request: u32, lane: LaneId, carrier: NodeId, node: NodeId, prekey: Bytes) {
-        let pending = self.pending.get(&request);
-        let asked =
-            pending.is_some_and(|pending| pending.node == node && pending.waiting.contains(&lane));
-        if !asked {
+        if self.requests.node(request, lane) != Some(node) {
             return;
         }
         // A carrier that makes one up must not keep the answers of the others away.
         if let Err(error) = SignedPrekey::parse(&prekey, node) {
             tracing::debug!(carrier = %carrier.short(), %error, "a false prekey");
-            self.give_up(request, lane, Some(SignalError::NotFound(node)));
+            self.give_up(request, lane, SignalError::NotFound(node));
             return;
         }
-        self.pending.remove(&request);
+        self.requests.end(request);
         self.remember(node, carrier);
         self.tell(Event::Found {
             request,
@@ -379,17 +340,15 @@ impl Client {
     }
 
     fn result(&mut self, request: u32, lane: LaneId, status: Status) {
-        let Some(pending) = self.pending.get(&request) else {
+        let Some(node) = self.requests.node(request, lane) else {
             return;
         };
-        let node = pending.node;
         let error = match status {
-            Status::Done if pending.waiting.contains(&lane) => {
-                self.pending.remove(&request);
+            Status::Done => {
+                self.requests.end(request);
                 self.tell(Event::HandedOn { request });
                 return;
             }
-            Status::Done => return,
             Status::NotFound => {
                 if let Some(carrier) = self.carriers.get(&lane).map(|carrier| carrier.node) {
                     self.known.retain(|&known| known != (node, carrier));
@@ -400,31 +359,13 @@ impl Client {
             Status::Malformed => SignalError::TooLarge,
             Status::NotRegistered | Status::Full => SignalError::NoCarrier,
         };
-        self.give_up(request, lane, Some(error));
+        self.give_up(request, lane, error);
     }
 
-    /// A carrier has no good answer to a request; if it was the last one, the request has failed.
-    fn give_up(&mut self, request: u32, lane: LaneId, error: Option<SignalError>) {
-        let Some(pending) = self.pending.get_mut(&request) else {
-            return;
-        };
-        let asked = pending.waiting.len();
-        pending.waiting.retain(|&waiting| waiting != lane);
-        if pending.waiting.len() == asked {
-            return;
-        }
-        if let Some(error) = error
-            && weight(&error) > weight(&pending.error)
-        {
-            pending.error = error;
-        }
-        if pending.waiting.is_empty()
-            && let Some(pending) = self.pending.remove(&request)
-        {
-            self.tell(Event::Failed {
-                request,
-                error: pending.error,
-            });
+    /// A carrier has no good answer; if it was the last one, the request has failed.
+    fn give_up(&mut self, request: u32, lane: LaneId, error: SignalError) {
+        if let Some(error) = self.requests.give_up(request, lane, error) {
+            self.tell(Event::Failed { request, error });
         }
     }
 
@@ -453,16 +394,6 @@ impl Client {
 /// What a carrier may ask us to wait before registering again.
 const MIN_WAIT: Duration = Duration::from_millis(100);
 const MAX_WAIT: Duration = Duration::from_secs(60);
-
-/// Which of several answers says most about why it failed.
-const fn weight(error: &SignalError) -> u8 {
-    match error {
-        SignalError::NoCarrier => 0,
-        SignalError::NotFound(_) => 1,
-        SignalError::Busy => 2,
-        SignalError::TooLarge => 3,
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -71,6 +71,15 @@ impl ReplayWindow {
         Ok(())
     }
 
+    /// Accepts nothing more of a sender in an attempt: what it sent before its end may still be on the way.
+    pub(super) fn close(&mut self, now: Timestamp, sender: NodeId, attempt: AttemptId) {
+        if let Some(seen) = self.seen.get_mut(&(sender, attempt)) {
+            seen.round = u32::MAX;
+            // By a clock that is ahead as far as it may be.
+            seen.until = now + self.max_age + self.max_age;
+        }
+    }
+
     /// How many are remembered.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
@@ -105,6 +114,24 @@ mod tests {
         assert_eq!(accept(1, 1, 6), Err(Replay::RolledBack));
         assert_eq!(accept(1, 2, 1), Ok(()), "another attempt");
         assert_eq!(accept(2, 1, 1), Ok(()), "another sender");
+    }
+
+    #[test]
+    fn nothing_of_a_closed_attempt_is_accepted() {
+        let mut window = ReplayWindow::new(4, AGE);
+        window.accept(NOW, node(1), attempt(1), 1, NOW).unwrap();
+        window.close(NOW, node(1), attempt(1));
+        for later in [0, 60, 120] {
+            let issued = NOW + Duration::from_secs(later.min(60));
+            let refused = window.accept(
+                NOW + Duration::from_secs(later),
+                node(1),
+                attempt(1),
+                7,
+                issued,
+            );
+            assert_eq!(refused, Err(Replay::RolledBack), "after {later} s");
+        }
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! Attempts over carriers that nobody trusts: seals, opens, and refuses what is forged, repeated, turned elsewhere or old.
 
+mod budget;
+
+use self::budget::FirstsBudget;
 use super::{
     Observed, Signal,
     bucket::{Bucket, Rate},
@@ -22,24 +25,12 @@ pub const MAX_AGE: Duration = Duration::from_secs(60);
 pub const MAX_ATTEMPTS: usize = 256;
 /// An attempt of which nothing was heard for so long is forgotten.
 pub const ATTEMPT_IDLE: Duration = Duration::from_secs(60);
-/// First messages that are opened, from all together: opening costs a key agreement and a signature check.
-const ALL_FIRSTS: Rate = Rate {
-    per_second: 32,
-    burst: 64,
-};
-/// First messages that are opened of one sender: whoever asks twice a second in two attempts stays below.
-const SENDER_FIRSTS: Rate = Rate {
-    per_second: 4,
-    burst: 8,
-};
 /// Messages of one attempt that are opened after its first.
 const REPLIES: Rate = Rate {
     per_second: 16,
     burst: 32,
 };
-/// Senders of whom first messages are counted one by one; beyond, they share a count.
-const MAX_SENDERS: usize = 256;
-/// As many as [`ALL_FIRSTS`] lets in while [`MAX_AGE`] passes twice, so that a flood cannot fill it.
+/// As many as [`FirstsBudget`] lets in while [`MAX_AGE`] passes twice, so that a flood cannot fill it.
 const REMEMBERED: usize = 4096;
 
 /// A message that was opened, and is what its sender meant for this node now.
@@ -71,8 +62,7 @@ pub struct SecureSignaling {
     started: Timestamp,
     attempts: BTreeMap<AttemptId, Attempt>,
     replay: ReplayWindow,
-    all_firsts: Bucket,
-    senders: BTreeMap<Option<NodeId>, Bucket>,
+    firsts: FirstsBudget,
 }
 
 /// What is remembered of an attempt.
@@ -124,8 +114,7 @@ impl SecureSignaling {
             started: now,
             attempts: BTreeMap::new(),
             replay: ReplayWindow::new(REMEMBERED, MAX_AGE),
-            all_firsts: Bucket::full(since_epoch(now), ALL_FIRSTS),
-            senders: BTreeMap::new(),
+            firsts: FirstsBudget::new(since_epoch(now)),
         }
     }
 
@@ -220,9 +209,11 @@ impl SecureSignaling {
         })
     }
 
-    /// Forgets an attempt that has ended. Its messages are refused from now on.
-    pub fn forget(&mut self, attempt: AttemptId) {
-        self.attempts.remove(&attempt);
+    /// Forgets an attempt that has ended. What the peer still sends in it is refused.
+    pub fn forget(&mut self, now: Timestamp, attempt: AttemptId) {
+        if let Some(known) = self.attempts.remove(&attempt) {
+            self.replay.close(now, known.peer, attempt);
+        }
     }
 
     fn open_first(
@@ -233,19 +224,7 @@ impl SecureSignaling {
     ) -> Result<(Envelope, PublicKey), OpenError> {
         let held = self.prekeys.find(now, sealed.key());
         let held = held.ok_or(OpenError::UnknownKey)?;
-        let time = since_epoch(now);
-        if !self.senders.contains_key(&from) && self.senders.len() >= MAX_SENDERS {
-            self.senders
-                .retain(|_, bucket| !bucket.is_full(time, SENDER_FIRSTS));
-        }
-        let counted = if self.senders.len() < MAX_SENDERS || self.senders.contains_key(&from) {
-            from
-        } else {
-            None
-        };
-        let sender = self.senders.entry(counted);
-        let sender = sender.or_insert_with(|| Bucket::full(time, SENDER_FIRSTS));
-        if !sender.take(time, SENDER_FIRSTS) || !self.all_firsts.take(time, ALL_FIRSTS) {
+        if !self.firsts.take(since_epoch(now), from) {
             return Err(OpenError::TooMany);
         }
         let (envelope, key) = Envelope::open(sealed, &held.pair, self.signer.node_id())?;
