@@ -14,6 +14,7 @@
 
 mod discovery;
 mod family;
+pub mod io;
 mod words;
 
 pub use discovery::{Discovery, DiscoveryConfig, Probe};
@@ -129,3 +130,6 @@ impl NatReport {
 fn millis<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@
 //! tells is a claim until a peer was reached by it.
 
 mod frames;
+pub mod io;
 mod message;
 mod query;
 mod server;

@@ -45,6 +45,9 @@ pub struct DiscoveryConfig {
 }
 
 impl DiscoveryConfig {
+    /// The socket whose datagrams have a short time to live: the one to watch for [`Discovery::on_time_exceeded`].
+    pub const DYING: usize = TRACE;
+
     /// How many sockets the tests take.
     pub const fn sockets_needed(lifetime: bool) -> usize {
         if lifetime { AGED + AGES.len() } else { AGED }
@@ -80,6 +83,8 @@ pub struct Discovery {
     /// The server that the later tests use, and what it answered.
     primary: Option<(SocketAddr, Answer)>,
     first_answer: Option<Duration>,
+    /// The shortest round trip of a request that was sent once.
+    round_trip: Option<Duration>,
     filtering: FilterTests,
     trace: Option<Trace>,
     ageing: Option<Ageing>,
@@ -159,6 +164,7 @@ impl Discovery {
             samples: Vec::new(),
             primary: None,
             first_answer: None,
+            round_trip: None,
             filtering: FilterTests::default(),
             trace: None,
             ageing: None,

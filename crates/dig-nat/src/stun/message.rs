@@ -355,3 +355,6 @@ fn canonical(addr: SocketAddr) -> SocketAddr {
         IpAddr::V6(ip) => SocketAddr::from((ip, addr.port())),
     }
 }
+
+#[cfg(test)]
+mod tests;

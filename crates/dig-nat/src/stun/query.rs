@@ -210,3 +210,6 @@ impl Query {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -218,9 +218,12 @@ fn changed(local: SocketAddr, other: SocketAddr, change: ChangeRequest) -> Socke
 
 /// Whether one host stands behind this address.
 fn answerable(source: SocketAddr) -> bool {
-    let one = match source.ip() {
+    let one = match source.ip().to_canonical() {
         IpAddr::V4(ip) => !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast(),
         IpAddr::V6(ip) => !ip.is_unspecified() && !ip.is_multicast(),
     };
     one && source.port() != 0
 }
+
+#[cfg(test)]
+mod tests;
