@@ -7,10 +7,10 @@
 //! - A *session* is one inside end talking to one remote end. It has its own timer; a mapping lives as long as one of
 //!   its sessions (or for ever when pinned). What a filter lets in is what the live sessions say.
 //! - Whoever was let in is answered through the mapping that let it in, whatever the mapping behaviour.
-//! - Under [`Habit::Reject`] a datagram or an opening segment that is not let in reaches the router itself, which
-//!   then remembers the pair of ends. While it does, a *new* session of an inside host that would use exactly this
-//!   pair goes out from another port; it stays there as long as it lives. This is what makes early punches fail
-//!   for good through routers that do not drop.
+//! - Under [`Habit::Reject`] with [`Poisoning`], a datagram that is not let in reaches the router itself, which then
+//!   remembers the pair of ends. While it does, a new session of an inside host that would use exactly this pair goes
+//!   out from another port, and takes all later sessions of that inside end with it. This is what makes early punches
+//!   fail for good through routers that do not drop.
 //! - The same seed and the same packets at the same times give the same verdicts.
 //!
 //! ```
@@ -41,7 +41,7 @@ pub use config::{Allocation, Behaviour, Habit, Lifetimes, NatConfig, Poisoning, 
 
 use ports::Ports;
 use session::Direction;
-use table::{MappingId, Table};
+use table::{MappingId, Scope, Table};
 
 /// Time since any start, monotonic.
 pub type Now = Duration;
@@ -218,40 +218,21 @@ impl Nat {
             return None;
         }
         let (protocol, internal, remote) = (packet.protocol(), packet.source, packet.destination);
-        let scope = table::Scope::of(self.config.mapping, remote);
-        match self.table.scoped(protocol, internal, scope) {
-            Some(id)
-                if !self
-                    .table
-                    .poisoned(protocol, self.table.mapping(id)?.external, remote) =>
-            {
-                Some(id)
-            }
+        let scope = Scope::of(self.config.mapping, remote);
+        let (address, wish) = match self.table.scoped(protocol, internal, scope) {
             Some(id) => {
-                let address = self.table.mapping(id)?.external.ip();
-                let external = self
-                    .ports
-                    .take(&self.table, protocol, address, remote, None)?;
-                Some(self.table.insert(protocol, internal, external, None))
+                let external = self.table.mapping(id)?.external;
+                if !self.table.poisoned(protocol, external, remote) {
+                    return Some(id);
+                }
+                (external.ip(), None)
             }
-            None => {
-                let address = self.address_for(internal)?;
-                let kept = SocketAddr::new(address, internal.port());
-                let moved = self.ports.would_keep(&self.table, protocol, kept)
-                    && self.table.poisoned(protocol, kept, remote);
-                let external = self.ports.take(
-                    &self.table,
-                    protocol,
-                    address,
-                    remote,
-                    Some(internal.port()),
-                )?;
-                Some(
-                    self.table
-                        .insert(protocol, internal, external, (!moved).then_some(scope)),
-                )
-            }
-        }
+            None => (self.address_for(internal)?, Some(internal.port())),
+        };
+        let external = self
+            .ports
+            .take(&self.table, protocol, address, remote, wish)?;
+        Some(self.table.insert(protocol, internal, external, scope))
     }
 
     /// The outside address for a new mapping of an inside host.

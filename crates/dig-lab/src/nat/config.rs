@@ -38,11 +38,14 @@ pub enum Habit {
 }
 
 /// How long the entry of a rejected packet stays in the router's connection table.
+///
+/// Linux keeps one when its own stack answers (nothing listens at the port), and none when a firewall rule rejects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Poisoning {
     /// After a datagram. 30 s on Linux (`nf_conntrack_udp_timeout`).
     pub udp: Duration,
-    /// After a segment. 10 s on Linux (`nf_conntrack_tcp_timeout_close`).
+    /// After an opening segment. Zero on Linux, which forgets a connection that was answered by a reset (seen with
+    /// 6.18); other routers may keep it for a while.
     pub tcp: Duration,
 }
 
@@ -50,7 +53,7 @@ impl Poisoning {
     /// Linux with its defaults.
     pub const LINUX: Self = Self {
         udp: Duration::from_secs(30),
-        tcp: Duration::from_secs(10),
+        tcp: Duration::ZERO,
     };
 }
 

@@ -31,13 +31,6 @@ impl Ports {
         }
     }
 
-    /// Whether `kept`, the inside port on the outside address, is what a new mapping would get.
-    pub(super) fn would_keep(&self, table: &Table, protocol: Protocol, kept: SocketAddr) -> bool {
-        self.allocation == Allocation::Preserve
-            && self.range.contains(&kept.port())
-            && table.at(protocol, kept).is_none()
-    }
-
     /// A free end on `address` whose pair with `remote` the router does not hold itself. `wish` is the inside port.
     pub(super) fn take(
         &mut self,

@@ -35,7 +35,7 @@ pub(super) struct Mapping {
     protocol: Protocol,
     pub(super) internal: SocketAddr,
     pub(super) external: SocketAddr,
-    scope: Option<Scope>,
+    scope: Scope,
     pinned: bool,
     /// By remote end.
     pub(super) sessions: BTreeMap<SocketAddr, Session>,
@@ -63,7 +63,8 @@ impl Mapping {
 #[derive(Debug)]
 pub(super) struct Table {
     mappings: BTreeMap<MappingId, Mapping>,
-    scopes: HashMap<(Protocol, SocketAddr, Scope), MappingId>,
+    /// Oldest first.
+    scopes: HashMap<(Protocol, SocketAddr, Scope), Vec<MappingId>>,
     externals: HashMap<(Protocol, SocketAddr), MappingId>,
     sessions: HashMap<(Protocol, SocketAddr, SocketAddr), MappingId>,
     /// By outside end and remote end.
@@ -99,17 +100,21 @@ impl Table {
         self.externals.get(&(protocol, external)).copied()
     }
 
-    /// The mapping that new sessions of an inside end use.
+    /// The mapping that new sessions of an inside end use: the newest one, as on Linux, where a mapping that had to
+    /// move takes the later sessions with it.
     pub(super) fn scoped(
         &self,
         protocol: Protocol,
         internal: SocketAddr,
         scope: Scope,
     ) -> Option<MappingId> {
-        self.scopes
-            .get(&(protocol, internal, scope))
-            .or_else(|| self.scopes.get(&(protocol, internal, Scope::Any)))
-            .copied()
+        let newest = |scope| {
+            self.scopes
+                .get(&(protocol, internal, scope))?
+                .last()
+                .copied()
+        };
+        newest(scope).or_else(|| newest(Scope::Any))
     }
 
     /// The mapping that carries a session.
@@ -137,32 +142,31 @@ impl Table {
         usize::try_from(self.made).unwrap_or(usize::MAX)
     }
 
-    /// A new mapping. Without a scope it serves only the session that it was made for.
+    /// A new mapping.
     pub(super) fn insert(
         &mut self,
         protocol: Protocol,
         internal: SocketAddr,
         external: SocketAddr,
-        scope: Option<Scope>,
+        scope: Scope,
     ) -> MappingId {
         let id = MappingId(self.made);
         self.made += 1;
-        if let Some(scope) = scope {
-            self.scopes.insert((protocol, internal, scope), id);
-        }
+        self.scopes
+            .entry((protocol, internal, scope))
+            .or_default()
+            .push(id);
         self.externals.insert((protocol, external), id);
         let sessions = BTreeMap::new();
-        self.mappings.insert(
-            id,
-            Mapping {
-                protocol,
-                internal,
-                external,
-                scope,
-                pinned: false,
-                sessions,
-            },
-        );
+        let mapping = Mapping {
+            protocol,
+            internal,
+            external,
+            scope,
+            pinned: false,
+            sessions,
+        };
+        self.mappings.insert(id, mapping);
         id
     }
 
@@ -205,7 +209,7 @@ impl Table {
         if self.at(protocol, external).is_some() {
             return false;
         }
-        let id = self.insert(protocol, internal, external, Some(Scope::Any));
+        let id = self.insert(protocol, internal, external, Scope::Any);
         if let Some(mapping) = self.mappings.get_mut(&id) {
             mapping.pinned = true;
         }
@@ -227,9 +231,10 @@ impl Table {
             return;
         };
         self.externals.remove(&(mapping.protocol, mapping.external));
-        if let Some(scope) = mapping.scope {
-            let key = (mapping.protocol, mapping.internal, scope);
-            if self.scopes.get(&key) == Some(&id) {
+        let key = (mapping.protocol, mapping.internal, mapping.scope);
+        if let Some(scoped) = self.scopes.get_mut(&key) {
+            scoped.retain(|other| *other != id);
+            if scoped.is_empty() {
                 self.scopes.remove(&key);
             }
         }

@@ -297,11 +297,22 @@ fn an_early_punch_moves_the_mapping_where_the_router_rejects() {
         assert_eq!(into(&mut nat, seconds(3), A, before).is_none(), moves);
         // Whoever answers to the observed source does.
         assert_eq!(into(&mut nat, seconds(3), A, end), Some(at(HOST)));
+        // The sessions that were there stay where they are; new ones go with the newest mapping.
+        assert_eq!(out(&mut nat, seconds(25), HOST, B), before);
+        assert_eq!(out(&mut nat, seconds(25), HOST, A_OTHER_PORT), end);
         // It stays moved as long as it is used, however long ago the early packet was.
         assert_eq!(out(&mut nat, seconds(60), HOST, A), end);
-        // Others are not touched.
-        assert_eq!(out(&mut nat, seconds(25), HOST, B), before);
     }
+}
+
+#[test]
+fn once_what_had_moved_is_over_the_old_mapping_serves_again() {
+    let mut nat = nat(NatConfig::port_restricted().with_habit(Habit::Reject));
+    let before = out(&mut nat, seconds(0), HOST, B);
+    assert_eq!(into(&mut nat, seconds(0), A, before), None);
+    assert_ne!(out(&mut nat, seconds(1), HOST, A), before);
+    out(&mut nat, seconds(20), HOST, B);
+    assert_eq!(out(&mut nat, seconds(40), HOST, A), before);
 }
 
 #[test]
@@ -330,21 +341,31 @@ fn poison_runs_out_and_is_renewed_by_every_packet() {
             "last at {quiet_from}, then {now}"
         );
     }
-    let mut nat = nat(NatConfig::port_restricted().with_habit(Habit::Reject));
-    for (now, kept) in [(9, false), (100, true)] {
-        segment(
-            &mut nat,
-            seconds(now - 9),
-            A,
-            "44.128.1.1:4000",
-            TcpFlags::SYN,
-        );
-        let later = seconds(if kept { now + 1 } else { now });
-        let Verdict::Forward(packet) = segment(&mut nat, later, HOST, A, TcpFlags::SYN) else {
-            panic!()
+}
+
+#[test]
+fn refused_connections_are_remembered_by_those_that_are_not_linux() {
+    let end = at("44.128.1.1:4000");
+    let other = Poisoning {
+        tcp: seconds(10),
+        ..Poisoning::LINUX
+    };
+    for (poisoning, now, kept) in [
+        (Poisoning::LINUX, 0, true),
+        (other, 9, false),
+        (other, 10, true),
+    ] {
+        let config = NatConfig {
+            poisoning: Some(poisoning),
+            ..NatConfig::port_restricted()
         };
-        assert_eq!(packet.source == end, kept);
-        nat.flush();
+        let mut nat = nat(config.with_habit(Habit::Reject));
+        segment(&mut nat, seconds(0), A, "44.128.1.1:4000", TcpFlags::SYN);
+        let Verdict::Forward(packet) = segment(&mut nat, seconds(now), HOST, A, TcpFlags::SYN)
+        else {
+            panic!("{poisoning:?}")
+        };
+        assert_eq!(packet.source == end, kept, "{poisoning:?} at {now}");
     }
 }
 

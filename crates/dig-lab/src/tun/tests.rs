@@ -87,13 +87,44 @@ fn possible() -> bool {
 /// One host at 10.0.0.2, a router with a [`TunNat`], and a server at 44.128.0.9 and .10.
 struct Street {
     host: Space,
-    _router: Space,
+    router: Space,
     server: Space,
-    nat: TunNat,
+    nat: Option<TunNat>,
 }
 
 impl Street {
+    /// With the model as router.
     fn new(config: NatConfig) -> Self {
+        let mut street = Self::open();
+        let model = Nat::new(config, vec![PUBLIC.parse().unwrap()], 1);
+        let router = &street.router;
+        let nat = TunNat::start(&router.end("nat-in"), &router.end("nat-out"), model).unwrap();
+        router.sh(&nat.commands(&[("lan0", "10.0.0.0/24")]).join("\n"));
+        street.nat = Some(nat);
+        street
+    }
+
+    /// With the kernel as router; `unsolicited` is a rule for packets to the router itself.
+    fn masquerading(unsolicited: &str) -> Self {
+        let street = Self::open();
+        street.router.sh(&format!(
+            "sysctl -qw net.ipv4.ip_forward=1; ip addr add {PUBLIC}/32 dev lo
+             nft -f - <<'N'
+             table ip lab {{
+               chain out {{ type nat hook postrouting priority 100
+                 oifname wan0 snat to {PUBLIC}
+               }}
+               chain in {{ type filter hook input priority 0
+                 {unsolicited}
+               }}
+             }}
+N
+"
+        ));
+        street
+    }
+
+    fn open() -> Self {
         let (host, router, server) = (
             Space::new().unwrap(),
             Space::new().unwrap(),
@@ -112,15 +143,92 @@ impl Street {
             "ip addr add 44.128.0.9/24 dev eth0; ip addr add 44.128.0.10/24 dev eth0; ip link set eth0 up
              ip route add {PUBLIC}/32 via 44.128.0.1"
         ));
-        let model = Nat::new(config, vec![PUBLIC.parse().unwrap()], 1);
-        let nat = TunNat::start(&router.end("nat-in"), &router.end("nat-out"), model).unwrap();
-        router.sh(&nat.commands(&[("lan0", "10.0.0.0/24")]).join("\n"));
         Self {
             host,
-            _router: router,
+            router,
             server,
-            nat,
+            nat: None,
         }
+    }
+
+    /// What servers see of one inside port while strangers come too early: whether the port is kept, and what a
+    /// connection to it from outside meets.
+    fn story(&self) -> Vec<String> {
+        let remotes = [
+            "44.128.0.9:53",
+            "44.128.0.10:53",
+            "44.128.0.9:54",
+            "44.128.0.10:54",
+        ];
+        let servers = remotes.map(|remote| self.server.udp(remote));
+        let mut told = Vec::new();
+        let mut moved = None;
+        for port in [4000, 4100] {
+            let inner = self.host.udp(&format!("10.0.0.2:{port}"));
+            let outside = SocketAddr::new(PUBLIC.parse().unwrap(), port);
+            let order: &[usize] = if port == 4000 {
+                &[1, 0, 2, 3, 1, 0]
+            } else {
+                &[0, 1, 0]
+            };
+            for (step, remote) in order.iter().enumerate() {
+                if *remote == 0 {
+                    servers[0].send_to(b"early", outside).unwrap();
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                inner.send_to(b"x", remotes[*remote]).unwrap();
+                let (_, seen) = receive(&servers[*remote]).unwrap();
+                assert_eq!(seen.ip(), outside.ip());
+                let place = if seen.port() == port {
+                    "kept"
+                } else if moved == Some(seen.port()) {
+                    "moved"
+                } else {
+                    moved = Some(seen.port());
+                    "moves"
+                };
+                told.push(format!("{port}.{step}: {place}"));
+            }
+        }
+        let early = self
+            .server
+            .run(|| TcpStream::connect_timeout(&address("44.128.1.1:4200"), SILENCE));
+        told.push(format!("connection: {:?}", early.unwrap_err().kind()));
+        told
+    }
+}
+
+/// The model is held against the kernel: rejecting by the router's own stack (which remembers), by a rule (which does
+/// not), and dropping.
+#[test]
+fn linux_does_what_the_model_says() {
+    if !possible() {
+        return;
+    }
+    if Command::new("nft").arg("-v").output().is_err() {
+        assert!(
+            std::env::var("CI").as_deref() != Ok("true"),
+            "there is no nft"
+        );
+        eprintln!("skipped: there is no nft");
+        return;
+    }
+    let model = NatConfig::port_restricted;
+    let rejects = model().with_habit(Habit::Reject);
+    let forgets = NatConfig {
+        poisoning: None,
+        ..rejects.clone()
+    };
+    let by_rule = "meta l4proto tcp reject with tcp reset; reject";
+    for (rule, config) in [
+        ("accept", rejects),
+        (by_rule, forgets),
+        ("iifname wan0 drop", model()),
+    ] {
+        let real = Street::masquerading(rule).story();
+        assert_eq!(real, Street::new(config).story(), "{rule}");
+        let remembers = real.contains(&"4000.1: moves".to_owned());
+        assert_eq!(remembers, rule == "accept", "{real:?}");
     }
 }
 
@@ -265,7 +373,7 @@ fn unsolicited_packets_are_refused_where_the_router_rejects() {
         server.recv(&mut [0; 16]).is_err(),
         "a connected socket hears only port 4000"
     );
-    let external = street.nat.nat().external(
+    let external = street.nat.as_ref().unwrap().nat().external(
         Duration::ZERO,
         crate::packet::Protocol::Udp,
         address("10.0.0.2:4000"),
