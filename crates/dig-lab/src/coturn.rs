@@ -12,6 +12,9 @@ use std::{
 
 /// A running coturn: STUN (RFC 8489) and NAT behaviour discovery (RFC 5780) on two addresses and two ports of each family, TURN with
 /// the long-term credential of [`Coturn::USER`] and [`Coturn::PASSWORD`]. It ends with its laboratory, or when dropped.
+///
+/// Asked at its first address of a family it names the second one as the other; asked at the second one, coturn 4.6 names that one
+/// again.
 #[derive(Debug)]
 pub struct Coturn {
     holder: Arc<Holder>,
@@ -30,27 +33,7 @@ impl Coturn {
 
     pub(crate) fn start(holder: Arc<Holder>, machine: Machine) -> Result<Self, LabError> {
         let coturn = Self { holder, machine };
-        let name = coturn.machine.name();
-        let (mut listen, mut sockets) = (String::new(), 0);
-        for address in coturn.machine.addresses() {
-            listen.push_str(&format!("listening-ip={address}\nrelay-ip={address}\n"));
-            sockets += 2;
-        }
-        let (user, password, port, other) =
-            (Self::USER, Self::PASSWORD, Self::PORT, Self::OTHER_PORT);
-        // Three seconds are ten times what it takes on a busy machine.
-        let script = format!(
-            "mkdir -p /run/{name}\ncat > /run/{name}/turnserver.conf <<'C'\n{listen}listening-port={port}\nalt-listening-port={other}\n\
-             min-port=49160\nmax-port=49200\nlt-cred-mech\nrealm=lab\nuser={user}:{password}\nfingerprint\nstale-nonce=600\nno-tls\n\
-             no-dtls\nno-cli\nno-multicast-peers\nrelay-threads=1\nuserdb=/run/{name}/users\npidfile=/run/{name}/turn.pid\n\
-             log-file=stdout\nsimple-log\nC\n\
-             nsenter --net=/run/netns/{name} turnserver -c /run/{name}/turnserver.conf </dev/null >/run/{name}/turn.log 2>&1 &\n\
-             echo $! > /run/{name}/turn.shell\n\
-             for i in $(seq 150); do\n\
-             n=$(nsenter --net=/run/netns/{name} ss -Hlun 'sport = :{port} or sport = :{other}' | wc -l)\n\
-             if [ \"$n\" -ge {sockets} ]; then exit 0; fi\nsleep 0.02\ndone\ncat /run/{name}/turn.log; exit 1"
-        );
-        match coturn.holder.run(&script) {
+        match coturn.holder.run(&(coturn.process() + &coturn.wait())) {
             Ok(_) => Ok(coturn),
             Err(HolderError::Script { output, .. }) => Err(LabError::Daemon {
                 program: "turnserver",
@@ -59,6 +42,39 @@ impl Coturn {
             }),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The script that starts it. What it would put under `/var` goes where the laboratory ends.
+    fn process(&self) -> String {
+        let name = self.machine.name();
+        let place = format!("/run/{name}");
+        let addresses = self.machine.addresses().iter();
+        let listen: String = addresses
+            .map(|address| format!("listening-ip={address}\nrelay-ip={address}\n"))
+            .collect();
+        let (user, password) = (Self::USER, Self::PASSWORD);
+        let (port, other) = (Self::PORT, Self::OTHER_PORT);
+        format!(
+            "mkdir -p {place}\ncat > {place}/turnserver.conf <<'C'\n{listen}\
+             listening-port={port}\nalt-listening-port={other}\nmin-port=49160\nmax-port=49200\n\
+             lt-cred-mech\nrealm=lab\nuser={user}:{password}\nfingerprint\nstale-nonce=600\n\
+             no-tls\nno-dtls\nno-cli\nno-multicast-peers\nrelay-threads=1\n\
+             userdb={place}/users\npidfile={place}/pid\nlog-file=stdout\nsimple-log\nC\n\
+             nsenter --net=/run/netns/{name} turnserver -c {place}/turnserver.conf </dev/null >{place}/turnserver.log 2>&1 &\n\
+             echo $! > {place}/turnserver.process\n"
+        )
+    }
+
+    /// The script that waits until every socket is there, for three seconds: ten times what a busy machine needs.
+    fn wait(&self) -> String {
+        let (name, port, other) = (self.machine.name(), Self::PORT, Self::OTHER_PORT);
+        let sockets = self.machine.addresses().len() * 2;
+        format!(
+            "for i in $(seq 150); do\n\
+             n=$(nsenter --net=/run/netns/{name} ss -Hlun 'sport = :{port} or sport = :{other}' | wc -l)\n\
+             if [ \"$n\" -ge {sockets} ]; then exit 0; fi\nsleep 0.02\ndone\n\
+             cat /run/{name}/turnserver.log; exit 1"
+        )
     }
 
     /// The machine it runs on.
@@ -82,6 +98,6 @@ impl Drop for Coturn {
         // It may have ended, with its laboratory or by itself.
         let _ = self
             .holder
-            .run(&format!("kill -9 $(cat /run/{name}/turn.shell)"));
+            .run(&format!("kill -9 $(cat /run/{name}/turnserver.process)"));
     }
 }

@@ -15,6 +15,8 @@ use std::{
     path::PathBuf,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
 };
 
 /// What the shell does first. It learns its number from the machine's `/proc` before it mounts its own.
@@ -33,7 +35,7 @@ pub(crate) struct Holder {
 
 #[derive(Debug)]
 struct Shell {
-    unshare: Child,
+    unshare: Option<Child>,
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
     serial: u64,
@@ -55,7 +57,7 @@ impl Holder {
             return Err(HolderError::Ended);
         };
         let mut shell = Shell {
-            unshare,
+            unshare: Some(unshare),
             stdin: Some(stdin),
             stdout: BufReader::new(stdout),
             serial: 0,
@@ -112,12 +114,29 @@ impl Holder {
         }
     }
 
-    /// Ends every process of the laboratory and waits until the kernel has done so.
+    /// Ends every process of the laboratory.
+    ///
+    /// The kernel ends the shell only when every process that was started by [`Machine::spawn`](crate::Machine::spawn) has been
+    /// waited for, and that is for whoever holds the child: this waits a moment and leaves the rest to a thread.
     pub(crate) fn end(&self) {
         let mut shell = self.shell();
-        shell.stdin = None;
-        // Nothing can be done about a failure here: the pipe is closed, and the kernel needs nobody's help.
-        let _ = shell.unshare.wait();
+        if shell.stdin.take().is_none() {
+            return;
+        }
+        let Some(mut unshare) = shell.unshare.take() else {
+            return;
+        };
+        let end = Instant::now() + Duration::from_millis(200);
+        while Instant::now() < end {
+            if !matches!(unshare.try_wait(), Ok(None)) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        // Without a thread it stays a zombie until this process ends; nothing else depends on it.
+        let _ = thread::Builder::new()
+            .name("lab end".to_owned())
+            .spawn(move || unshare.wait());
     }
 
     fn shell(&self) -> MutexGuard<'_, Shell> {

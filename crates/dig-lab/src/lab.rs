@@ -5,7 +5,8 @@ use crate::{
     coturn::Coturn,
     holder::{Holder, HolderError},
     machine::{Machine, MachineError},
-    site::{Place, ROUTES, Site, SiteSpec},
+    site::{AT_ONCE, Place, ROUTES, Site, SiteSpec},
+    tun::TunError,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,7 +24,7 @@ const PROGRAMS: [(&str, &str); 4] = [
 ];
 
 /// The name of the namespace in which the internet's router stands.
-const INTERNET: &str = "internet";
+pub(crate) const INTERNET: &str = "internet";
 
 /// A laboratory. Dropping it ends every process in it and removes every trace; so does the end, however it comes, of the process
 /// that made it. Any number can exist at once; none of them sees another, or the machine's own network.
@@ -69,7 +70,7 @@ impl Lab {
         let holder = Holder::start()?;
         let servers = Network::SERVERS.assign(1, "lan0");
         holder.run(&format!(
-            "ip netns attach {INTERNET} 1\n(\n{ROUTES})\nip -batch - <<'B'\nlink set lo up\n\
+            "ip netns attach {INTERNET} 1\n(\n{AT_ONCE}{ROUTES})\nip -batch - <<'B'\nlink set lo up\n\
              link add lan0 type bridge mcast_snooping 0\nlink set lan0 up\n{servers}B\n"
         ))?;
         Ok(Self {
@@ -169,7 +170,13 @@ impl Lab {
             state.sites += 1;
             state.sites
         };
-        Site::build(Arc::clone(&self.holder), number, name, spec.into())
+        Site::build(
+            Arc::clone(&self.holder),
+            number,
+            name,
+            spec.into(),
+            self.seed,
+        )
     }
 
     /// Machine `n` (0 to 99) of the public segment, built when first asked for. It has two addresses of each family, as a STUN
@@ -197,7 +204,7 @@ impl Lab {
         Coturn::start(Arc::clone(&self.holder), machine.clone())
     }
 
-    /// Ends every process in it, removes everything, and returns when that is done. Dropping does the same.
+    /// Ends every process in it and removes everything, as dropping does.
     pub fn end(self) {}
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -261,6 +268,9 @@ pub enum LabError {
         /// The name.
         name: String,
     },
+    /// A user-space device failed.
+    #[error(transparent)]
+    Tun(#[from] TunError),
     /// There are as many already as the address plan allows.
     #[error("the address plan has no room for more")]
     TooMany,

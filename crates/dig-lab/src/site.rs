@@ -2,144 +2,30 @@
 
 mod layout;
 mod rules;
+mod spec;
+mod wires;
 
 use crate::{
-    address::MACHINES, holder::Holder, lab::LabError, machine::Machine, miniupnpd::Miniupnpd,
-    nat::Habit,
+    address::MACHINES,
+    holder::Holder,
+    lab::LabError,
+    link::{Link, Tally},
+    machine::Machine,
+    miniupnpd::Miniupnpd,
+    nat::Nat,
 };
 use layout::Layout;
-pub(crate) use layout::{Place, ROUTES, Router};
+pub(crate) use layout::{AT_ONCE, Place, ROUTES, Router};
+pub use spec::{SiteKind, SiteSpec};
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, Ipv6Addr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+use wires::Wires;
 
-/// The kind of network in which somebody sits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum SiteKind {
-    /// Public addresses, nothing filtered.
-    Open,
-    /// NAT, endpoint-independent mapping and filtering.
-    FullCone,
-    /// NAT, endpoint-independent mapping, address-dependent filtering.
-    AddressRestricted,
-    /// NAT, endpoint-independent mapping, address and port-dependent filtering: most homes.
-    PortRestricted,
-    /// NAT, a random port for every remote end.
-    SymmetricRandom,
-    /// A home router behind the NAT of a carrier (RFC 6598 addresses between them).
-    CarrierGrade,
-    /// A home router that opens ports on request: UPnP IGD, NAT-PMP, PCP.
-    UpnpRouter,
-    /// The same behind a second router: its own outside address is private.
-    UpnpPrivate,
-    /// NAT, no UDP leaves.
-    UdpBlocked,
-    /// NAT, nothing but TCP to ports 80 and 443 leaves.
-    WebOnly,
-    /// IPv6 alone, global addresses, a stateful firewall.
-    Ipv6Firewall,
-    /// [`Self::PortRestricted`] for IPv4, [`Self::Ipv6Firewall`] for IPv6.
-    DualStack,
-}
-
-impl SiteKind {
-    /// Every kind.
-    pub const ALL: [Self; 12] = [
-        Self::Open,
-        Self::FullCone,
-        Self::AddressRestricted,
-        Self::PortRestricted,
-        Self::SymmetricRandom,
-        Self::CarrierGrade,
-        Self::UpnpRouter,
-        Self::UpnpPrivate,
-        Self::UdpBlocked,
-        Self::WebOnly,
-        Self::Ipv6Firewall,
-        Self::DualStack,
-    ];
-
-    /// Its name in tables and on command lines.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::FullCone => "full-cone",
-            Self::AddressRestricted => "address-restricted",
-            Self::PortRestricted => "port-restricted",
-            Self::SymmetricRandom => "symmetric-random",
-            Self::CarrierGrade => "carrier-grade",
-            Self::UpnpRouter => "upnp",
-            Self::UpnpPrivate => "upnp-private",
-            Self::UdpBlocked => "udp-blocked",
-            Self::WebOnly => "web-only",
-            Self::Ipv6Firewall => "ipv6-firewall",
-            Self::DualStack => "dual-stack",
-        }
-    }
-
-    /// The kind with this name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
-    }
-
-    /// This kind with a habit; see [`SiteSpec`].
-    #[must_use]
-    pub fn with_habit(self, habit: Habit) -> SiteSpec {
-        SiteSpec {
-            habit,
-            ..self.into()
-        }
-    }
-}
-
-/// A site to be built. A [`SiteKind`] alone stands for one that drops what is unsolicited, does not hairpin, and has the address
-/// families of its kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SiteSpec {
-    /// Its kind.
-    pub kind: SiteKind,
-    /// What its routers do with unsolicited packets.
-    pub habit: Habit,
-    /// Whether its outermost NAT lets machines behind it reach each other through its outside address.
-    pub hairpin: bool,
-    /// Whether it has IPv6 (behind a stateful firewall where there is a NAT) even if its kind does not say so.
-    pub ipv6: bool,
-}
-
-impl From<SiteKind> for SiteSpec {
-    fn from(kind: SiteKind) -> Self {
-        Self {
-            kind,
-            habit: Habit::Drop,
-            hairpin: false,
-            ipv6: false,
-        }
-    }
-}
-
-impl SiteSpec {
-    /// The same site, whose outermost NAT hairpins.
-    #[must_use]
-    pub fn with_hairpin(self) -> Self {
-        Self {
-            hairpin: true,
-            ..self
-        }
-    }
-
-    /// The same site with IPv6 as well.
-    #[must_use]
-    pub fn with_ipv6(self) -> Self {
-        Self { ipv6: true, ..self }
-    }
-}
-
-/// A site of a laboratory.
+/// A site of a laboratory. Its namespaces last as long as the laboratory; what it emulates (a link, a user-space NAT) stands still
+/// once it is dropped.
 #[derive(Debug)]
 pub struct Site {
     name: String,
@@ -149,6 +35,7 @@ pub struct Site {
     routers: Vec<Machine>,
     machines: Mutex<BTreeMap<u8, Machine>>,
     miniupnpd: Option<Miniupnpd>,
+    wires: Wires,
 }
 
 impl Site {
@@ -158,25 +45,20 @@ impl Site {
         number: u8,
         name: &str,
         spec: SiteSpec,
+        seed: u64,
     ) -> Result<Self, LabError> {
-        let layout = Layout::new(number, name, spec);
-        holder.run(&layout.script())?;
-        let open = |router: &Router| {
+        let layout = Layout::new(number, name, &spec);
+        holder.run(&layout.namespaces())?;
+        let routers = layout.routers().map(|router| {
             let path = holder.namespace(&router.namespace);
-            Machine::open(
-                router.namespace.clone(),
-                path,
-                holder.processes(),
-                router.addresses(),
-            )
-        };
-        let routers = layout.routers().map(open).collect::<Result<Vec<_>, _>>()?;
-        let miniupnpd = match spec.kind {
-            SiteKind::UpnpRouter | SiteKind::UpnpPrivate => {
-                Some(Miniupnpd::new(Arc::clone(&holder), &layout.inner))
-            }
-            _ => None,
-        };
+            let (name, processes) = (router.namespace.clone(), holder.processes());
+            Machine::open(name, path, processes, router.addresses())
+        });
+        let routers = routers.collect::<Result<Vec<_>, _>>()?;
+        let wires = Wires::open(&holder, &layout, &spec, seed ^ u64::from(number))?;
+        holder.run(&(layout.script() + &wires.script(&layout)))?;
+        let miniupnpd = (layout.inner.rules.mappable)
+            .then(|| Miniupnpd::new(Arc::clone(&holder), &layout.inner));
         if let Some(daemon) = &miniupnpd {
             daemon.start()?;
         }
@@ -188,6 +70,7 @@ impl Site {
             routers,
             machines: Mutex::default(),
             miniupnpd,
+            wires,
         })
     }
 
@@ -199,8 +82,8 @@ impl Site {
 
     /// What it was built from.
     #[must_use]
-    pub fn spec(&self) -> SiteSpec {
-        self.spec
+    pub fn spec(&self) -> &SiteSpec {
+        &self.spec
     }
 
     /// Machine `n` of its local network (0 to 99), built when first asked for.
@@ -266,12 +149,32 @@ impl Site {
         self.miniupnpd.as_ref()
     }
 
+    /// The model of its user-space NAT, where it has one. Packets wait while it is held.
+    #[must_use]
+    pub fn nat(&self) -> Option<MutexGuard<'_, Nat>> {
+        self.wires.nat()
+    }
+
+    /// Makes its emulated link another one from now on. `false` if it was built without one.
+    pub fn set_link(&self, outwards: Link, inwards: Link) -> bool {
+        self.wires.set_link(outwards, inwards)
+    }
+
+    /// What its emulated link carried outwards and inwards.
+    #[must_use]
+    pub fn tally(&self) -> Option<(Tally, Tally)> {
+        self.wires.tally()
+    }
+
     /// Makes every router of it forget its connections, as a restart does; mappings that were asked for stay.
     pub fn forget(&self) -> Result<(), LabError> {
         for router in &self.routers {
             router
                 .enter(crate::conntrack::flush)?
                 .map_err(LabError::Forget)?;
+        }
+        if let Some(mut nat) = self.wires.nat() {
+            nat.flush();
         }
         self.holder.run(&self.layout.forget_script())?;
         Ok(())

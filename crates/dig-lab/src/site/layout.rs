@@ -13,14 +13,17 @@ use crate::{
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Before any address: addresses count at once, without a second of duplicate detection.
-const AT_ONCE: &str = "for f in /proc/sys/net/ipv6/conf/*/accept_dad; do echo 0 > $f; done\n";
+pub(crate) const AT_ONCE: &str =
+    "for f in /proc/sys/net/ipv6/conf/*/accept_dad; do echo 0 > $f; done\n";
 
-/// What makes a router of a namespace. Errors are not rationed, so that every packet of a test gets the answer that it deserves.
+/// What makes a router of a namespace. Errors are not rationed, so that every packet of a test gets the answer that it deserves; what
+/// a bridge passes on is none of the packet filter's business.
 pub(crate) const ROUTES: &str = "cd /proc/sys/net
 echo 1 > ipv4/ip_forward; echo 1 > ipv6/conf/all/forwarding
 echo 0 > ipv4/icmp_ratelimit; echo 0 > ipv6/icmp/ratelimit
 echo 0 > ipv4/conf/all/rp_filter; echo 0 > ipv4/conf/default/rp_filter
 echo 0 > ipv4/conf/all/send_redirects; echo 0 > ipv4/conf/default/send_redirects
+for f in bridge/bridge-nf-call-*; do if [ -e $f ]; then echo 0 > $f; fi; done
 ";
 
 /// A router.
@@ -38,6 +41,8 @@ pub(crate) struct Router {
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
     number: u8,
+    /// Whether somebody else makes the link to the internet.
+    linked: bool,
     /// The router of the local network.
     pub(crate) inner: Router,
     /// The router between that one and the internet.
@@ -46,7 +51,7 @@ pub(crate) struct Layout {
 
 impl Layout {
     /// The routers of site `number`.
-    pub(crate) fn new(number: u8, name: &str, spec: SiteSpec) -> Self {
+    pub(crate) fn new(number: u8, name: &str, spec: &SiteSpec) -> Self {
         let v4 = spec.kind != SiteKind::Ipv6Firewall;
         let v6 = spec.ipv6 || matches!(spec.kind, SiteKind::Ipv6Firewall | SiteKind::DualStack);
         let uplink = Network::uplink(number).only(v4, v6);
@@ -65,7 +70,12 @@ impl Layout {
                 egress: Egress::All,
                 mappable: false,
                 lan,
-                public: wan.ipv4(2),
+                // A user-space NAT cannot share an address with the kernel that it runs on.
+                public: wan.ipv4(if translation == Translation::Elsewhere {
+                    3
+                } else {
+                    2
+                }),
             },
         };
         let between = match spec.kind {
@@ -90,6 +100,7 @@ impl Layout {
         outer.as_mut().unwrap_or(&mut inner).rules.hairpin = spec.hairpin;
         Self {
             number,
+            linked: spec.link.is_some(),
             inner,
             outer,
         }
@@ -100,6 +111,11 @@ impl Layout {
         std::iter::once(&self.inner).chain(&self.outer)
     }
 
+    /// The router on the internet's side.
+    pub(crate) fn outermost(&self) -> &Router {
+        self.outer.as_ref().unwrap_or(&self.inner)
+    }
+
     /// The local network.
     pub(crate) fn lan(&self) -> Network {
         self.inner.rules.lan
@@ -107,45 +123,33 @@ impl Layout {
 
     /// The address of the outermost NAT.
     pub(crate) fn public_ipv4(&self) -> Option<Ipv4Addr> {
-        let outermost = self.outer.as_ref().unwrap_or(&self.inner);
-        outermost
-            .rules
-            .public
-            .filter(|_| outermost.rules.translation != Translation::None)
+        let Rules {
+            public,
+            translation,
+            ..
+        } = self.outermost().rules;
+        public.filter(|_| translation != Translation::None)
     }
 
-    /// The script that builds it.
-    pub(crate) fn script(&self) -> String {
-        let port = format!("s{}", self.number);
-        let outermost = self.outer.as_ref().unwrap_or(&self.inner);
-        let mut core = format!(
-            "link add {port} type veth peer name wan0 netns {}\n",
-            outermost.namespace
-        );
-        core.push_str(&outermost.wan.assign(1, &port));
-        core.push_str(&format!("link set {port} up\n"));
-        for network in self
-            .routers()
-            .filter(|router| router.rules.translation == Translation::None)
-            .map(|r| r.rules.lan)
-        {
-            core.push_str(&route(
-                network.v4_prefix(),
-                outermost.wan.ipv4(2).map(IpAddr::V4),
-            ));
-        }
-        core.push_str(&route(
-            self.lan().v6_prefix(),
-            outermost.wan.ipv6(2).map(IpAddr::V6),
-        ));
-        let namespaces: String = self
-            .routers()
+    /// The interface of the internet's router that leads here.
+    pub(crate) fn port(&self) -> String {
+        format!("s{}", self.number)
+    }
+
+    /// The script that makes the namespaces.
+    pub(crate) fn namespaces(&self) -> String {
+        self.routers()
             .map(|router| format!("ip netns add {}\n", router.namespace))
-            .collect();
-        let mut script = format!("{namespaces}ip -batch - <<'B'\n{core}B\n");
+            .collect()
+    }
+
+    /// The script that fills the namespaces, once emulated links exist.
+    pub(crate) fn script(&self) -> String {
+        let mut script = format!("ip -batch - <<'B'\n{}B\n", self.internet());
         if let Some(outer) = &self.outer {
             let more = format!(
-                "link add p0 type veth peer name wan0 netns {}\nlink set p0 master lan0\nlink set p0 up\n{}",
+                "link add p0 type veth peer name wan0 netns {}\nlink set p0 master lan0\n\
+                 link set p0 up\n{}",
                 self.inner.namespace,
                 route(
                     self.lan().v6_prefix(),
@@ -156,6 +160,32 @@ impl Layout {
         }
         script.push_str(&self.inner.script(""));
         script
+    }
+
+    /// What the internet's router has to know, for `ip -batch`.
+    fn internet(&self) -> String {
+        let (port, outermost) = (self.port(), self.outermost());
+        let mut lines = String::new();
+        if !self.linked {
+            let near = &outermost.namespace;
+            lines.push_str(&format!(
+                "link add {port} type veth peer name wan0 netns {near}\n"
+            ));
+        }
+        lines.push_str(&outermost.wan.assign(1, &port));
+        lines.push_str(&format!("link set {port} up\n"));
+        let gateway = outermost.wan.ipv4(2).map(IpAddr::V4);
+        match outermost.rules.translation {
+            Translation::None => lines.push_str(&route(self.lan().v4_prefix(), gateway)),
+            Translation::Elsewhere => {
+                let public = self.public_ipv4().map(|public| format!("{public}/32"));
+                lines.push_str(&route(public, gateway));
+            }
+            _ => {}
+        }
+        let gateway = outermost.wan.ipv6(2).map(IpAddr::V6);
+        lines.push_str(&route(self.lan().v6_prefix(), gateway));
+        lines
     }
 
     /// The script that empties the tables of the routers' rules.
@@ -177,6 +207,7 @@ fn translation(kind: SiteKind) -> Translation {
         SiteKind::FullCone => Translation::FullCone,
         SiteKind::AddressRestricted => Translation::AddressRestricted,
         SiteKind::SymmetricRandom => Translation::SymmetricRandom,
+        SiteKind::SymmetricSequential | SiteKind::UserNat => Translation::Elsewhere,
         SiteKind::Ipv6Firewall => Translation::Firewall,
         _ => Translation::PortRestricted,
     }

@@ -15,6 +15,8 @@ pub(crate) enum Translation {
     None,
     /// Not at all, but only connections from inside come back in.
     Firewall,
+    /// Not here: a user-space NAT has IPv4. [`Self::Firewall`] for IPv6.
+    Elsewhere,
     /// `masquerade`.
     PortRestricted,
     /// `masquerade`, and whoever was sent to may answer from any port.
@@ -58,19 +60,21 @@ pub(crate) struct Rules {
 impl Rules {
     /// Input of `nft -f -`; empty where nothing is translated or filtered.
     pub(crate) fn nft(&self) -> String {
-        if self.translation == Translation::None {
+        let ipv4_alone = self.translation == Translation::Elsewhere && self.lan.v6.is_none();
+        if ipv4_alone || self.translation == Translation::None {
             return String::new();
         }
         let sections = [self.tables(), self.input(), self.forward(), self.nat()];
         format!("table inet filter {{\n{}}}\n", sections.concat())
     }
 
+    /// Whether it has to know where outside ports lead: for strangers, or for its own machines.
     fn learns(&self) -> bool {
-        self.hairpin
-            || matches!(
-                self.translation,
-                Translation::AddressRestricted | Translation::FullCone
-            )
+        match self.translation {
+            Translation::None | Translation::Firewall | Translation::Elsewhere => false,
+            Translation::PortRestricted | Translation::SymmetricRandom => self.hairpin,
+            Translation::AddressRestricted | Translation::FullCone => true,
+        }
     }
 
     /// The tables, and the chain that fills them. Its priority comes after that of source translation.
@@ -135,6 +139,9 @@ impl Rules {
         let mut text = "chain forward {\n type filter hook forward priority 0; policy drop;\n \
                         ct state established,related accept\n"
             .to_owned();
+        if self.translation == Translation::Elsewhere {
+            text.push_str(" meta nfproto ipv4 accept\n");
+        }
         let out = "iifname \"lan0\" oifname \"wan0\"";
         match self.egress {
             Egress::All => text.push_str(&format!(" {out} accept\n")),
@@ -158,7 +165,9 @@ impl Rules {
 
     fn nat(&self) -> String {
         let masquerade = match self.translation {
-            Translation::None | Translation::Firewall => return String::new(),
+            Translation::None | Translation::Firewall | Translation::Elsewhere => {
+                return String::new();
+            }
             Translation::SymmetricRandom => "masquerade fully-random",
             Translation::PortRestricted
             | Translation::AddressRestricted
