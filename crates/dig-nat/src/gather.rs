@@ -4,17 +4,18 @@
 //! router) changes the list: see [`Gatherer::watch`].
 
 mod interfaces;
+mod servers;
 
 use crate::{
     attempt::Subnet,
     candidate::{Candidate, CandidateKind, Transport},
-    io::UdpHub,
+    io::{TcpPort, UdpHub},
     mapping::{Mapping, PortMapper},
     signaling::Observed,
 };
 use dig_types::NodeId;
-use futures::{StreamExt as _, stream::FuturesUnordered};
 use interfaces::Interfaces;
+use servers::Servers;
 use std::{
     collections::BTreeMap,
     fmt,
@@ -50,12 +51,11 @@ struct Inner {
 struct Shared {
     hub: UdpHub,
     udp: SocketAddr,
-    tcp: Option<SocketAddr>,
-    stun: Vec<String>,
+    tcp: Option<TcpPort>,
     known: Mutex<Known>,
     candidates: watch::Sender<Vec<Candidate>>,
-    /// Rounds of asking that have ended.
-    rounds: watch::Sender<u64>,
+    /// Whether a STUN server has answered, or all have been asked in vain.
+    asked: watch::Sender<bool>,
     wanted: watch::Sender<usize>,
     mapper: Mutex<Option<PortMapper>>,
     mappings: Option<watch::Receiver<Vec<Mapping>>>,
@@ -64,8 +64,8 @@ struct Shared {
 #[derive(Default)]
 struct Known {
     interfaces: Interfaces,
-    /// By STUN server.
-    stun: BTreeMap<SocketAddr, SocketAddr>,
+    /// By transport and STUN server.
+    stun: BTreeMap<(Transport, SocketAddr), SocketAddr>,
     /// By carrier of signals.
     carriers: BTreeMap<NodeId, Vec<Observed>>,
 }
@@ -84,13 +84,13 @@ impl fmt::Debug for Gatherer {
 }
 
 impl Gatherer {
-    /// Begins on the current tokio runtime. `tcp` is where the TCP port listens, if there is one; `stun` are servers as `HOST:PORT`.
+    /// Begins on the current tokio runtime. `stun` are servers as `HOST:PORT`.
     ///
     /// # Errors
     /// The UDP port has no address.
     pub fn start(
         hub: UdpHub,
-        tcp: Option<SocketAddr>,
+        tcp: Option<TcpPort>,
         stun: Vec<String>,
         mapper: Option<PortMapper>,
     ) -> std::io::Result<Self> {
@@ -99,16 +99,15 @@ impl Gatherer {
             udp,
             hub,
             tcp,
-            stun,
             known: Mutex::default(),
             candidates: watch::Sender::default(),
-            rounds: watch::Sender::default(),
+            asked: watch::Sender::default(),
             wanted: watch::Sender::default(),
             mappings: mapper.as_ref().map(PortMapper::mappings),
             mapper: Mutex::new(mapper),
         });
         shared.glance();
-        let task = tokio::spawn(Arc::clone(&shared).run());
+        let task = tokio::spawn(Arc::clone(&shared).run(Servers::new(stun)));
         Ok(Self(Arc::new(Inner { shared, task })))
     }
 
@@ -148,11 +147,11 @@ impl Gatherer {
         Wanted(self.clone())
     }
 
-    /// Waits until every STUN server was asked once (it answered, or did not), at most `within`.
+    /// Waits until a STUN server has answered, or all have been asked in vain; at most `within`.
     pub async fn ready(&self, within: Duration) {
-        let mut rounds = self.0.shared.rounds.subscribe();
+        let mut asked = self.0.shared.asked.subscribe();
         // Whoever cannot wait longer goes on with what there is.
-        let _ = tokio::time::timeout(within, rounds.wait_for(|rounds| *rounds > 0)).await;
+        let _ = tokio::time::timeout(within, asked.wait_for(|asked| *asked)).await;
     }
 
     /// Where a carrier of signals sees this node; replaces what it said before, and an empty list forgets it.
@@ -209,10 +208,13 @@ impl Shared {
         self.mapper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn run(self: Arc<Self>) {
+    async fn run(self: Arc<Self>, mut servers: Servers) {
         let mut wanted = self.wanted.subscribe();
         let mut mappings = self.mappings.clone();
         loop {
+            if *wanted.borrow_and_update() == 0 {
+                servers.hang_up();
+            }
             tokio::select! {
                 waited = wanted.wait_for(|count| *count > 0) => {
                     if waited.is_err() {
@@ -225,8 +227,8 @@ impl Shared {
                 }
             }
             self.glance();
-            self.ask().await;
-            self.rounds.send_modify(|rounds| *rounds += 1);
+            servers.ask(&self).await;
+            self.asked.send_replace(true);
             let stale = Instant::now() + FRESH;
             while Instant::now() < stale {
                 tokio::select! {
@@ -255,41 +257,33 @@ impl Shared {
         changed
     }
 
-    /// Asks every STUN server, all at once; each answer counts when it is there.
-    async fn ask(&self) {
-        let mut servers = Vec::new();
-        for name in &self.stun {
-            match tokio::net::lookup_host(name).await {
-                Ok(addrs) => servers.extend(pick(addrs, self.udp)),
-                Err(error) => tracing::debug!(%name, %error, "no such STUN server"),
+    /// What a STUN server says; `None`: it does not answer.
+    fn seen(&self, transport: Transport, server: SocketAddr, mapped: Option<SocketAddr>) {
+        let mut known = self.known();
+        match mapped {
+            Some(mapped) => {
+                if let Some(mapper) = self.mapper().as_ref() {
+                    mapper.external_seen(mapped);
+                }
+                known
+                    .stun
+                    .insert((transport, server), crate::io::canonical(mapped));
+                self.asked.send_replace(true);
+            }
+            None => {
+                known.stun.remove(&(transport, server));
             }
         }
-        let mut asking: FuturesUnordered<_> = servers
-            .into_iter()
-            .map(|server| async move { (server, self.hub.ask(server).await) })
-            .collect();
-        while let Some((server, answer)) = asking.next().await {
-            match answer {
-                Ok(answer) => {
-                    if let Some(mapper) = self.mapper().as_ref() {
-                        mapper.external_seen(answer.mapped);
-                    }
-                    self.known().stun.insert(server, answer.mapped);
-                }
-                Err(error) => {
-                    tracing::debug!(%server, %error, "no answer from the STUN server");
-                    self.known().stun.remove(&server);
-                }
-            }
-            self.publish();
-        }
+        drop(known);
+        self.publish();
     }
 
     fn publish(&self) {
         let mappings = self.mappings.as_ref().map(|watch| watch.borrow().clone());
+        let tcp = self.tcp.as_ref().map(TcpPort::local_addr);
         let candidates = self
             .known()
-            .candidates(self.udp, self.tcp, &mappings.unwrap_or_default());
+            .candidates(self.udp, tcp, &mappings.unwrap_or_default());
         self.candidates.send_if_modified(|told| {
             let changed = *told != candidates;
             *told = candidates;
@@ -307,21 +301,6 @@ async fn changed(mappings: &mut Option<watch::Receiver<Vec<Mapping>>>) {
         *mappings = None;
     }
     std::future::pending().await
-}
-
-/// One address of each family in which the port can send.
-fn pick(addrs: impl Iterator<Item = SocketAddr>, bound: SocketAddr) -> Vec<SocketAddr> {
-    let mut picked: Vec<SocketAddr> = Vec::new();
-    for addr in addrs.map(crate::io::canonical) {
-        let sends = match bound {
-            SocketAddr::V6(bound) => addr.is_ipv6() || bound.ip().is_unspecified(),
-            SocketAddr::V4(_) => addr.is_ipv4(),
-        };
-        if sends && picked.iter().all(|other| other.is_ipv4() != addr.is_ipv4()) {
-            picked.push(addr);
-        }
-    }
-    picked
 }
 
 impl Known {
@@ -356,7 +335,10 @@ impl Known {
                 mapping.external,
             );
         }
-        let stun = self.stun.values().map(|addr| (Transport::Udp, *addr));
+        let stun = self
+            .stun
+            .iter()
+            .map(|((transport, _), addr)| (*transport, *addr));
         let told = self.carriers.values().flatten();
         for (transport, addr) in stun.chain(told.map(|seen| (seen.transport, seen.addr))) {
             list.add(CandidateKind::ServerReflexive, transport, addr);

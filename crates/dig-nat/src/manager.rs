@@ -122,8 +122,8 @@ impl NatTraversalManager {
         let node = parts.signer.node_id();
         let bound = parts.udp.local_addr()?;
         let mapper = mapping(&config).map(|mapping| PortMapper::start(mapping, bound.port()));
-        let tcp = parts.tcp.as_ref().map(TcpPort::local_addr);
-        let gatherer = Gatherer::start(parts.udp.clone(), tcp, config.stun.clone(), mapper)?;
+        let (udp, tcp) = (parts.udp.clone(), parts.tcp.clone());
+        let gatherer = Gatherer::start(udp, tcp, config.stun.clone(), mapper)?;
         let secure = SecureSignaling::new(parts.clock.now(), parts.signer, parts.prekeys);
         let (incoming, arrived) = mpsc::channel(INCOMING);
         let shared = Arc::new(Shared {

@@ -146,6 +146,12 @@ impl UdpHub {
         self.0.port.send(to, bytes, ttl)
     }
 
+    /// Whether no attempt is attached and no question open.
+    #[cfg(test)]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.0.attempts().is_empty() && self.0.questions().is_empty()
+    }
+
     /// Datagrams with this tag go to the returned queue until that is dropped. `None` if the tag is in use.
     pub(crate) fn attach(&self, tag: Tag) -> Option<UdpArrivals> {
         let (sender, queue) = mpsc::channel(WAITING);

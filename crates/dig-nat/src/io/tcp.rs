@@ -142,6 +142,12 @@ impl TcpPort {
         Ok(FreshPort { socket, local })
     }
 
+    /// Whether no attempt is attached.
+    #[cfg(test)]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.0.attempts().is_empty()
+    }
+
     /// Streams whose preamble has this tag go to the returned queue until that is dropped.
     /// `None` if the tag is in use.
     pub(crate) fn attach(&self, tag: Tag) -> Option<TcpArrivals> {
@@ -228,6 +234,10 @@ impl Trial {
 
     pub(crate) fn get(&self) -> &TcpStream {
         &self.0
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut TcpStream {
+        &mut self.0
     }
 
     /// The stream, which now closes as streams do.

@@ -15,7 +15,7 @@ use crate::{
     candidate::Candidate,
     io::{Arrived, FreshPort, TcpArrivals, UdpArrivals},
     signaling::{SignalError, secure::Opened},
-    trace::AttemptId,
+    trace::{AttemptId, Trace},
 };
 use bytes::Bytes;
 use dig_types::{Method, NodeId};
@@ -442,6 +442,7 @@ impl Running<'_> {
             role: self.attempt.role(),
             method: found.method,
             elapsed: self.began.elapsed(),
+            after_signaling: after_signaling(&self.attempt.trace(), found.method),
             rtt: found.rtt,
             path,
         };
@@ -516,5 +517,15 @@ async fn sleep_until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,
+    }
+}
+
+/// From the moment at which the first method began, which is when the peer had answered, until this one gave a path.
+fn after_signaling(trace: &Trace, method: Method) -> Duration {
+    let first = trace.methods.iter().map(|run| run.started).min();
+    let run = trace.methods.iter().find(|run| run.method == method);
+    match (first, run) {
+        (Some(first), Some(run)) => (run.started + run.took).saturating_sub(first),
+        _ => Duration::ZERO,
     }
 }

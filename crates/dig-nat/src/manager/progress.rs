@@ -51,6 +51,8 @@ pub struct FoundPath {
     pub method: Method,
     /// How long that took, from the beginning of the attempt.
     pub elapsed: Duration,
+    /// How much of that passed after the peer had answered.
+    pub after_signaling: Duration,
     /// The round-trip time, where it was measured.
     pub rtt: Option<Duration>,
     /// The path itself.

@@ -73,6 +73,25 @@ impl Table {
         self.entries.get_mut(&peer)
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Attempts that a peer began in the last minute.
+    #[cfg(test)]
+    pub(super) fn begun_by(&self, peer: NodeId) -> usize {
+        self.begun
+            .iter()
+            .filter(|(_, begun)| *begun == peer)
+            .count()
+    }
+
     /// Whether there is room for one more attempt of our own.
     pub(super) fn has_room(&self) -> bool {
         self.entries.values().filter(|entry| entry.wanted).count() < self.max_outgoing
