@@ -3,6 +3,7 @@
 
 mod bench;
 mod ci;
+mod lab;
 mod tidy;
 mod workspace;
 
@@ -26,6 +27,9 @@ enum Chore {
     /// Measure speeds, each beside a reference in the same run
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Run the program between any two sites of the network laboratory; needs root on Linux
+    #[command(subcommand)]
+    Lab(lab::Chore),
 }
 
 fn main() -> ExitCode {
@@ -45,5 +49,6 @@ fn run(chore: Chore) -> anyhow::Result<()> {
         Chore::Ci(options) => ci::run(&workspace, &options),
         Chore::Tidy => tidy::run(&workspace),
         Chore::Bench(bench) => bench::run(&workspace, &bench),
+        Chore::Lab(chore) => lab::run(&workspace, &chore),
     }
 }

@@ -57,6 +57,21 @@ const PYTHON: Tool = Tool {
     install: "apt-get install python3 python3-cryptography",
 };
 
+/// What `cargo xtask lab` needs first; it checks the rest itself.
+const NAMESPACES: Tool = Tool {
+    probe: &[
+        "unshare",
+        "--net",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "nft",
+        "--version",
+    ],
+    install: "apt-get install util-linux iproute2 nftables, and run it as root on Linux",
+};
+
 const NEXTEST: &[&str] = &[
     "nextest",
     "run",
@@ -124,6 +139,12 @@ pub(crate) const STEPS: &[Step] = &[
         "build",
         Action::Cargo(&["build", "--package", "dig-cli", "--locked"]),
     ),
+    // The program between telling pairs of sites of the laboratory; what the step above has built.
+    Step {
+        name: "lab",
+        action: Action::Cargo(&["xtask", "lab", "matrix", "--subset", "ci", "--dev"]),
+        tool: Some(NAMESPACES),
+    },
     // The examples that need neither an argument nor a network.
     step(
         "full-transfer",

@@ -2,7 +2,7 @@
 //!
 //! Two crates of one tier meet in `dig`, which holds the adapter. Development dependencies obey the
 //! same arrows, so that each crate's tests run without its siblings; `dig-lab`, the network
-//! laboratory, is for tests of every tier.
+//! laboratory, is for tests of every tier, and for `cargo xtask lab`.
 
 use super::Finding;
 use crate::workspace::{Dependency, Member};
@@ -25,6 +25,8 @@ const TIERS: &[(&str, u8)] = &[
 
 /// Never published, for tests only.
 const LAB: &str = "dig-lab";
+/// This program; it runs the product in the laboratory, and is no part of either.
+const XTASK: &str = "xtask";
 
 /// Checks the arrows that leave one crate, and that its folder has its name.
 pub(super) fn check(member: &Member) -> Vec<Finding> {
@@ -62,7 +64,7 @@ fn refusal(from: &str, dependency: &Dependency) -> Option<String> {
     let to = dependency.name.as_str();
     let to_tier = match tier(to) {
         Some(tier) => tier,
-        None if to == LAB && !dependency.dev => {
+        None if to == LAB && !dependency.dev && from != XTASK => {
             return Some("dig-lab is for tests: put it under [dev-dependencies]".to_owned());
         }
         None => return None,
@@ -71,7 +73,9 @@ fn refusal(from: &str, dependency: &Dependency) -> Option<String> {
         ("dig-examples", _) if to != "dig" => Some(format!(
             "examples use only `dig`, as its users do, and not {to}"
         )),
-        ("xtask", _) => Some(format!("xtask builds alone, without {to}")),
+        (XTASK, _) => Some(format!(
+            "xtask builds without the crates of the product, such as {to}"
+        )),
         (_, Some(tier)) if to_tier >= tier => Some(format!(
             "{from} (tier {tier}) must not depend on {to} (tier {to_tier}): arrows point down only"
         )),
@@ -161,6 +165,7 @@ mod tests {
             1
         );
         assert_eq!(findings("/w/crates/dig", "dig", &[(LAB, false)]).len(), 1);
+        assert_eq!(findings("/w/xtask", "xtask", &[(LAB, false)]), [""; 0]);
     }
 
     #[test]

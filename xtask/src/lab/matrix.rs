@@ -1,0 +1,258 @@
+//! `cargo xtask lab matrix`: every ordered pair of sites, several downloads each, judged.
+
+use super::{
+    Conditions, conclude,
+    dignet::Program,
+    document::{Document, Ran},
+    folder::Folder,
+    oracle::{self, Expected},
+    pair::{Manner, Pair, Scene, habit_name},
+    parse_site, queue,
+    verdict::{Spread, Tally, Verdict},
+};
+use crate::workspace::Workspace;
+use anyhow::ensure;
+use clap::{Args, ValueEnum};
+use dig_lab::{Habit, SiteKind};
+use std::{
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
+
+/// How long a getter waits for a path where there can be none.
+const HOPELESS: Duration = Duration::from_secs(8);
+
+/// Which pairs, and how often.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Downloads a pair; pairs between which no path can exist are tried once
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    /// Only these sites, on both sides
+    #[arg(long, value_delimiter = ',', value_parser = parse_site, value_name = "SITE,…")]
+    sites: Vec<SiteKind>,
+    /// Only these sites for `dignet share`
+    #[arg(long, value_delimiter = ',', value_parser = parse_site, value_name = "SITE,…")]
+    hosts: Vec<SiteKind>,
+    /// Only these sites for `dignet get`
+    #[arg(long, value_delimiter = ',', value_parser = parse_site, value_name = "SITE,…")]
+    getters: Vec<SiteKind>,
+    /// What routers do with packets that nobody asked for
+    #[arg(long, value_enum, default_value_t = Habits::Both)]
+    habit: Habits,
+    /// Only pairs between which a direct path is expected
+    #[arg(long)]
+    expected: bool,
+    /// The telling pairs for continuous integration instead of all
+    #[arg(long, value_enum, conflicts_with_all = ["sites", "hosts", "getters"])]
+    subset: Option<Subset>,
+    /// Only these ways of getting a path; nothing is expected then
+    #[arg(long, value_name = "LIST")]
+    methods: Option<String>,
+    /// `race` or `sequential`
+    #[arg(long)]
+    strategy: Option<String>,
+    /// Put the results into docs/nat-lab.md
+    #[arg(long)]
+    write: bool,
+    #[command(flatten)]
+    conditions: Conditions,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Habits {
+    Drop,
+    Reject,
+    Both,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Subset {
+    Ci,
+}
+
+/// One pair of each kind of meeting, in the direction that is harder, and some in both.
+const TELLING: &[(SiteKind, SiteKind)] = &[
+    (SiteKind::Open, SiteKind::PortRestricted),
+    (SiteKind::PortRestricted, SiteKind::Open),
+    (SiteKind::PortRestricted, SiteKind::PortRestricted),
+    (SiteKind::FullCone, SiteKind::SymmetricRandom),
+    (SiteKind::SymmetricRandom, SiteKind::AddressRestricted),
+    (SiteKind::CarrierGrade, SiteKind::PortRestricted),
+    (SiteKind::UdpBlocked, SiteKind::PortRestricted),
+    (SiteKind::CarrierGrade, SiteKind::UdpBlocked),
+    (SiteKind::UpnpRouter, SiteKind::SymmetricRandom),
+    (SiteKind::Ipv6Firewall, SiteKind::DualStack),
+];
+
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()> {
+    let pairs = options.pairs();
+    ensure!(!pairs.is_empty(), "no pair is left");
+    let program = options.conditions.program(workspace)?;
+    let (begun, done) = (Instant::now(), AtomicUsize::new(0));
+    eprintln!(
+        "{} pairs, {} downloads each, {} ms round trip, seed {}",
+        pairs.len(),
+        options.runs,
+        options.conditions.delay,
+        options.conditions.seed
+    );
+    let folder = Folder::create()?;
+    let tallies = queue::run(&pairs, options.conditions.jobs, |index, pair| {
+        let dir = folder.0.join(format!("{index}-{}", habit_name(pair.habit)));
+        let tally = options.measure(pair, &program, &dir);
+        let number = done.fetch_add(1, Ordering::Relaxed) + 1;
+        show(&tally, number, pairs.len());
+        tally
+    });
+    let ran = Ran {
+        seconds: begun.elapsed().as_secs(),
+        downloads: tallies.iter().map(|tally| tally.runs.len()).sum(),
+    };
+    drop(folder);
+    let failures = summarise(&tallies, &ran);
+    if options.write {
+        Document::open(workspace)?.write(&tallies, &ran)?;
+    }
+    conclude(&failures)
+}
+
+impl Options {
+    fn pairs(&self) -> Vec<Pair> {
+        let habits: &[Habit] = match self.habit {
+            Habits::Drop => &[Habit::Drop],
+            Habits::Reject => &[Habit::Reject],
+            Habits::Both => &[Habit::Drop, Habit::Reject],
+        };
+        let among = |narrow: &[SiteKind]| -> Vec<SiteKind> {
+            let fits = |list: &[SiteKind], kind| list.is_empty() || list.contains(&kind);
+            let all = SiteKind::ALL.into_iter();
+            all.filter(|&kind| fits(narrow, kind) && fits(&self.sites, kind))
+                .collect()
+        };
+        let getters = among(&self.getters);
+        let sites: Vec<(SiteKind, SiteKind)> = match self.subset {
+            Some(Subset::Ci) => TELLING.to_vec(),
+            None => (among(&self.hosts).into_iter())
+                .flat_map(|host| getters.iter().map(move |getter| (host, *getter)))
+                .collect(),
+        };
+        let pair = |habit: Habit, (host, getter): (SiteKind, SiteKind)| Pair {
+            host,
+            getter,
+            habit,
+            together: false,
+        };
+        let pairs = habits
+            .iter()
+            .flat_map(|habit| sites.iter().map(|sites| pair(*habit, *sites)));
+        let wanted = |pair: &Pair| !self.expected || expected(pair) != Expected::Nothing;
+        pairs.filter(wanted).collect()
+    }
+
+    fn measure(&self, pair: &Pair, program: &Program, dir: &Path) -> Tally {
+        let possible = expected(pair);
+        let expected = match possible {
+            _ if self.methods.is_some() => Expected::Nothing,
+            // What has to be sent again comes later.
+            Expected::Direct { .. } if self.conditions.loss > 0.0 => {
+                Expected::Direct { timed: false }
+            }
+            possible => possible,
+        };
+        let mut tally = Tally {
+            pair: *pair,
+            expected,
+            round_trip: Duration::from_millis(self.conditions.delay),
+            runs: Vec::new(),
+        };
+        let hopeless = possible == Expected::Nothing;
+        let manner = Manner {
+            methods: self.methods.clone(),
+            strategy: self.strategy.clone(),
+            timeout: hopeless.then_some(HOPELESS),
+        };
+        let runs = if hopeless {
+            self.runs.min(1)
+        } else {
+            self.runs
+        };
+        if let Err(error) = self.play(&mut tally, &manner, runs, program, dir) {
+            // Not a failure of the program, but no success either.
+            tally.runs.push(Err(format!("laboratory: {error:#}")));
+        }
+        tally
+    }
+
+    fn play(
+        &self,
+        tally: &mut Tally,
+        manner: &Manner,
+        runs: usize,
+        program: &Program,
+        dir: &Path,
+    ) -> anyhow::Result<()> {
+        let mut scene = Scene::build(&tally.pair, &self.conditions, program, dir.to_owned())?;
+        tally.round_trip = scene.round_trip;
+        for _ in 0..runs {
+            let outcome = scene.download(manner);
+            tally
+                .runs
+                .push(outcome.map_err(|error| format!("{error:#}")));
+        }
+        let missed = matches!(tally.verdict(), Verdict::Missed(_));
+        if let (Some(logs), true) = (&program.logs, missed) {
+            let name = format!("{}-{}", habit_name(tally.pair.habit), tally.pair.name());
+            scene.keep_logs(&logs.join(name.replace(' ', "-")))?;
+        }
+        scene.end()
+    }
+}
+
+fn expected(pair: &Pair) -> Expected {
+    oracle::expected(pair.host, pair.getter, pair.habit)
+}
+
+fn show(tally: &Tally, number: usize, of: usize) {
+    let name = format!("{} ({})", tally.pair.name(), habit_name(tally.pair.habit));
+    let successes = format!("{} of {}", tally.successes(), tally.runs.len());
+    let times = format!(
+        "path {} ms, file {} ms",
+        Spread::words(tally.after_signaling()),
+        Spread::words(tally.to_file())
+    );
+    let (mark, why) = match tally.verdict() {
+        Verdict::Met => ("ok", String::new()),
+        Verdict::Unasked => ("--", tally.reason().to_owned()),
+        Verdict::Missed(why) => ("NO", why),
+    };
+    let rtt = tally.round_trip.as_secs_f64() * 1000.0;
+    eprintln!(
+        "{mark} {number:>3}/{of} {name:<52} {successes:>9} direct, {times}, RTT {rtt:.1} ms  {} {why}",
+        tally.methods()
+    );
+}
+
+/// Says how many pairs are as expected, and returns those that are not.
+fn summarise(tallies: &[Tally], ran: &Ran) -> Vec<String> {
+    let mut failures = Vec::new();
+    let (mut met, mut unasked) = (0, 0);
+    for tally in tallies {
+        match tally.verdict() {
+            Verdict::Met => met += 1,
+            Verdict::Unasked => unasked += 1,
+            Verdict::Missed(why) => {
+                let habit = habit_name(tally.pair.habit);
+                failures.push(format!("{} ({habit}): {why}", tally.pair.name()));
+            }
+        }
+    }
+    eprintln!(
+        "\n{met} pairs as expected, {} not, {unasked} of which nothing was expected; {} downloads in {} s",
+        failures.len(),
+        ran.downloads,
+        ran.seconds
+    );
+    failures
+}
