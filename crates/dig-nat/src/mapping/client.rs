@@ -2,7 +2,7 @@
 
 use super::{
     aside::aside,
-    leases::{Granted, Protocol, Removal, Slot, Want},
+    leases::{Granted, Protocol, Removal, Slot, Want, Way},
     nat_pmp,
     network::{Link, Network},
     pcp,
@@ -26,6 +26,17 @@ pub(super) struct Wish {
     pub(super) token: Option<u16>,
 }
 
+/// What a search found.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// That the router speaks the protocol.
+    Answer,
+    /// A router that maps by UPnP.
+    Router(upnp::Router),
+    /// A router whose firewall opens by UPnP.
+    Firewall(upnp::Firewall),
+}
+
 /// The way to the gateways of one network. Its answers are futures that do not borrow it, so that they run as tasks.
 #[derive(Debug)]
 pub(super) struct Client {
@@ -33,6 +44,7 @@ pub(super) struct Client {
     port: u16,
     nonces: BTreeMap<Want, pcp::Nonce>,
     router: Option<Arc<upnp::Router>>,
+    firewall: Option<Arc<upnp::Firewall>>,
 }
 
 impl Client {
@@ -47,6 +59,7 @@ impl Client {
             port,
             nonces,
             router: None,
+            firewall: None,
         }
     }
 
@@ -54,23 +67,34 @@ impl Client {
         &self.network
     }
 
-    /// The router that a search by UPnP found.
-    pub(super) fn found(&mut self, router: upnp::Router) {
-        self.router = Some(Arc::new(router));
+    /// Keeps what a search found.
+    pub(super) fn keep(&mut self, found: Found) {
+        match found {
+            Found::Answer => {}
+            Found::Router(router) => self.router = Some(Arc::new(router)),
+            Found::Firewall(firewall) => self.firewall = Some(Arc::new(firewall)),
+        }
     }
 
-    /// Whether the router speaks a protocol; what UPnP found.
+    /// Finds out whether the router speaks a protocol.
     pub(super) fn find(
         &self,
-        protocol: Protocol,
-    ) -> impl Future<Output = Result<Option<upnp::Router>, Refusal>> + Send + use<> {
-        let link = self.network.v4;
+        way: Way,
+    ) -> impl Future<Output = Result<Found, Refusal>> + Send + use<> {
+        let link = self.link(way.ipv6);
         async move {
             let link = link.ok_or(Refusal::NoAnswer)?;
-            match protocol {
-                Protocol::Pcp => Ok(None),
-                Protocol::NatPmp => nat_pmp::outside_address(&link).await.map(|_| None),
-                Protocol::Upnp => aside(upnp::find(link)).await.map(Some),
+            match (way.protocol, way.ipv6) {
+                (Protocol::Pcp, _) => Ok(Found::Answer),
+                (Protocol::NatPmp, _) => {
+                    let address = nat_pmp::outside_address(&link).await;
+                    address.map(|_| Found::Answer)
+                }
+                (Protocol::Upnp, false) => aside(upnp::find_router(link)).await.map(Found::Router),
+                (Protocol::Upnp, true) => {
+                    let firewall = aside(upnp::find_firewall(link)).await;
+                    firewall.map(Found::Firewall)
+                }
             }
         }
     }
@@ -81,10 +105,10 @@ impl Client {
         wish: Wish,
     ) -> impl Future<Output = Result<Granted, Refusal>> + Send + use<> {
         let slot = wish.slot;
-        let link = self.link(slot.want);
+        let link = self.link(slot.want.ipv6);
         let pcp = self.pcp(slot.want, wish.external_port, wish.lease);
         let nat_pmp = self.nat_pmp(slot.want, wish.external_port, wish.lease);
-        let (router, port) = (self.router.clone(), self.port);
+        let (router, firewall, port) = (self.router.clone(), self.firewall.clone(), self.port);
         async move {
             let link = link.ok_or(Refusal::NoAnswer)?;
             let transport = slot.want.transport;
@@ -99,10 +123,10 @@ impl Client {
                     .await
                 }
                 (Protocol::Upnp, IpAddr::V6(ip)) => {
-                    let router = router.ok_or(Refusal::NoAnswer)?;
+                    let firewall = firewall.ok_or(Refusal::NoAnswer)?;
                     let internal = SocketAddrV6::new(ip, port, 0, 0);
                     aside(async move {
-                        (router.open_pinhole(transport, internal, wish.lease, wish.token)).await
+                        (firewall.open(transport, internal, wish.lease, wish.token)).await
                     })
                     .await
                 }
@@ -116,33 +140,31 @@ impl Client {
         removal: Removal,
     ) -> impl Future<Output = Result<(), Refusal>> + Send + use<> {
         let slot = removal.slot;
-        let link = self.link(slot.want);
+        let link = self.link(slot.want.ipv6);
         // RFC 6886 §3.4 and RFC 6887 §15: lifetime and outside port are 0.
         let pcp = self.pcp(slot.want, 0, 0);
         let nat_pmp = self.nat_pmp(slot.want, 0, 0);
-        let router = self.router.clone();
+        let (router, firewall) = (self.router.clone(), self.firewall.clone());
         async move {
             let link = link.ok_or(Refusal::NoAnswer)?;
-            match slot.protocol {
-                Protocol::Pcp => pcp.ok_or(Refusal::NoAnswer)?.ask(&link).await.map(drop),
-                Protocol::NatPmp => nat_pmp.ask(&link).await.map(drop),
-                Protocol::Upnp => {
+            match (slot.protocol, removal.token) {
+                (Protocol::Pcp, _) => pcp.ok_or(Refusal::NoAnswer)?.ask(&link).await.map(drop),
+                (Protocol::NatPmp, _) => nat_pmp.ask(&link).await.map(drop),
+                (Protocol::Upnp, None) => {
                     let router = router.ok_or(Refusal::NoAnswer)?;
                     let (transport, port) = (slot.want.transport, removal.external_port);
-                    aside(async move {
-                        match removal.token {
-                            Some(pinhole) => router.close_pinhole(pinhole).await,
-                            None => router.unmap(transport, port).await,
-                        }
-                    })
-                    .await
+                    aside(async move { router.unmap(transport, port).await }).await
+                }
+                (Protocol::Upnp, Some(pinhole)) => {
+                    let firewall = firewall.ok_or(Refusal::NoAnswer)?;
+                    aside(async move { firewall.close(pinhole).await }).await
                 }
             }
         }
     }
 
-    fn link(&self, want: Want) -> Option<Link> {
-        if want.ipv6 {
+    fn link(&self, ipv6: bool) -> Option<Link> {
+        if ipv6 {
             self.network.v6
         } else {
             self.network.v4
@@ -153,7 +175,7 @@ impl Client {
         Some(pcp::MapRequest {
             nonce: *self.nonces.get(&want)?,
             transport: want.transport,
-            internal: SocketAddr::new(self.link(want)?.local(), self.port),
+            internal: SocketAddr::new(self.link(want.ipv6)?.local(), self.port),
             external_port,
             lifetime,
         })

@@ -51,6 +51,13 @@ impl Protocol {
     }
 }
 
+/// One protocol with the gateway of one address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Way {
+    pub(super) protocol: Protocol,
+    pub(super) ipv6: bool,
+}
+
 /// What is to be reachable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Want {
@@ -66,11 +73,20 @@ pub(super) struct Slot {
     pub(super) want: Want,
 }
 
+impl Slot {
+    pub(super) const fn way(self) -> Way {
+        Way {
+            protocol: self.protocol,
+            ipv6: self.want.ipv6,
+        }
+    }
+}
+
 /// What the caller is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ask {
     /// Find out whether the router speaks that protocol; then [`Leases::found`].
-    Find(Protocol),
+    Find(Way),
     /// Ask for a mapping or its renewal; then [`Leases::answered`].
     Map {
         slot: Slot,
@@ -145,9 +161,9 @@ pub(super) struct Leases {
     seed: u64,
     internal: [Option<IpAddr>; 2],
     seen: [Option<IpAddr>; 2],
-    finders: BTreeMap<Protocol, Finder>,
+    finders: BTreeMap<Way, Finder>,
     cells: BTreeMap<Slot, Cell>,
-    epochs: BTreeMap<(Protocol, bool), Epoch>,
+    epochs: BTreeMap<Way, Epoch>,
     closing: bool,
 }
 
@@ -164,22 +180,26 @@ impl Leases {
     ) -> Self {
         let mut finders = BTreeMap::new();
         let mut cells = BTreeMap::new();
-        let families = [false, true].into_iter();
-        let families: Vec<_> = families
-            .filter(|ipv6| internal[usize::from(*ipv6)].is_some())
-            .collect();
-        for &protocol in protocols {
+        let ways = protocols.iter().flat_map(|&protocol| {
             // NAT-PMP knows only IPv4.
-            let ipv4_only = protocol == Protocol::NatPmp;
-            for &ipv6 in families.iter().filter(|ipv6| !(ipv4_only && **ipv6)) {
-                // The other two are looked for before they are asked to map: NAT-PMP for the report, UPnP because it must be.
-                let found = protocol == Protocol::Pcp;
-                let finder = finders.entry(protocol).or_insert_with(Finder::default);
-                finder.found = found;
-                for transport in [Transport::Udp, Transport::Tcp] {
-                    let want = Want { ipv6, transport };
-                    cells.insert(Slot { protocol, want }, Cell::default());
-                }
+            let ipv6 = (protocol != Protocol::NatPmp).then_some(true);
+            let families = [false].into_iter().chain(ipv6);
+            families.map(move |ipv6| Way { protocol, ipv6 })
+        });
+        for way in ways.filter(|way| internal[usize::from(way.ipv6)].is_some()) {
+            // The other two are looked for before they are asked to map: NAT-PMP for the report, UPnP because it must be.
+            let found = way.protocol == Protocol::Pcp;
+            finders.insert(
+                way,
+                Finder {
+                    found,
+                    ..Finder::default()
+                },
+            );
+            for transport in [Transport::Udp, Transport::Tcp] {
+                let Way { protocol, ipv6 } = way;
+                let want = Want { ipv6, transport };
+                cells.insert(Slot { protocol, want }, Cell::default());
             }
         }
         Self {
@@ -203,10 +223,10 @@ impl Leases {
         }
         self.expire(now);
         let idle = |finder: &&mut Finder| !finder.found && !finder.searching && finder.due <= now;
-        for (protocol, finder) in &mut self.finders {
+        for (way, finder) in &mut self.finders {
             if let Some(finder) = Some(finder).filter(idle) {
                 finder.searching = true;
-                return Some(Ask::Find(*protocol));
+                return Some(Ask::Find(*way));
             }
         }
         let slot = (self.cells.keys().copied())
@@ -239,7 +259,7 @@ impl Leases {
     /// When a slot is to be asked for, as things are; `None` if not at all.
     fn when(&self, slot: Slot) -> Option<Now> {
         let cell = self.cells.get(&slot)?;
-        if cell.asking || !self.finders.get(&slot.protocol)?.found {
+        if cell.asking || !self.finders.get(&slot.way())?.found {
             return None;
         }
         if cell.held.is_some() {
@@ -253,7 +273,7 @@ impl Leases {
             return None;
         }
         let waits = others.any(|(other, cell)| {
-            let finder = &self.finders[&other.protocol];
+            let finder = &self.finders[&other.way()];
             let told = cell.refusal.is_some() || finder.refusal.is_some();
             other.protocol < slot.protocol && !told
         });
@@ -265,8 +285,8 @@ impl Leases {
     }
 
     /// Whether the router speaks a protocol.
-    pub(super) fn found(&mut self, now: Now, protocol: Protocol, result: Result<(), Refusal>) {
-        let Some(finder) = self.finders.get_mut(&protocol) else {
+    pub(super) fn found(&mut self, now: Now, way: Way, result: Result<(), Refusal>) {
+        let Some(finder) = self.finders.get_mut(&way) else {
             return;
         };
         finder.searching = false;
@@ -324,13 +344,11 @@ impl Leases {
     /// How often the router has forgotten everything. When it just did, what it granted before is due.
     fn generation(&mut self, now: Now, slot: Slot, epoch: Option<u32>) -> u32 {
         let Some(seconds) = epoch else { return 0 };
-        let router = (slot.protocol, slot.want.ipv6);
-        let epoch = self.epochs.entry(router).or_default();
+        let epoch = self.epochs.entry(slot.way()).or_default();
         epoch.heard(now, seconds, slot.protocol == Protocol::Pcp);
         let generation = epoch.generation();
         for (other, cell) in &mut self.cells {
-            let same_router = (other.protocol, other.want.ipv6) == router;
-            let Some(held) = cell.held.filter(|_| same_router) else {
+            let Some(held) = cell.held.filter(|_| other.way() == slot.way()) else {
                 continue;
             };
             if held.generation < generation {
@@ -370,7 +388,7 @@ impl Leases {
         let lost = refusal == Refusal::NoAnswer && slot.protocol == Protocol::Upnp;
         cell.refusal = Some(refusal);
         // It may have moved to another port or address: to be looked for again.
-        if let Some(finder) = self.finders.get_mut(&slot.protocol).filter(|_| lost) {
+        if let Some(finder) = self.finders.get_mut(&slot.way()).filter(|_| lost) {
             finder.found = false;
             finder.due = due;
         }
@@ -449,26 +467,33 @@ impl Leases {
         Protocol::ALL.into_iter().map(status).collect()
     }
 
+    /// Of both address families; what went well counts more, then IPv4.
     fn state(&self, protocol: Protocol) -> MethodState {
-        let Some(finder) = self.finders.get(&protocol) else {
+        let finders = (self.finders.iter()).filter(|(way, _)| way.protocol == protocol);
+        let cells = (self.cells.iter()).filter(|(slot, _)| slot.protocol == protocol);
+        if finders.clone().next().is_none() {
             return MethodState::Off;
-        };
-        let mut cells = (self.cells.iter())
-            .filter(|(slot, _)| slot.protocol == protocol)
-            .map(|(_, cell)| cell);
-        let all = cells.clone();
-        if cells.any(|cell| cell.held.is_some()) {
+        }
+        if cells.clone().any(|(_, cell)| cell.held.is_some()) {
             return MethodState::Mapped;
         }
-        let refusal = all.clone().find_map(|cell| cell.refusal.clone());
-        if let Some(refusal) = finder.refusal.clone().or(refusal) {
-            return MethodState::Refused(refusal);
+        let idle = |way: &Way| {
+            let mut own = cells.clone().filter(|(slot, _)| slot.way() == *way);
+            own.all(|(_, cell)| cell.refusal.is_none() && !cell.asking)
+        };
+        let is_asked_first = protocol == Protocol::Pcp;
+        let available = finders
+            .clone()
+            .any(|(way, finder)| finder.found && idle(way));
+        if available && !is_asked_first {
+            return MethodState::Available;
         }
-        let busy = all.clone().any(|cell| cell.asking);
-        if !finder.found || busy || protocol == Protocol::Pcp {
-            return MethodState::Asking;
+        let not_found = finders.filter_map(|(_, finder)| finder.refusal.clone());
+        let not_mapped = cells.filter_map(|(_, cell)| cell.refusal.clone());
+        match not_found.chain(not_mapped).next() {
+            Some(refusal) => MethodState::Refused(refusal),
+            None => MethodState::Asking,
         }
-        MethodState::Available
     }
 
     /// Ends it: nothing more is asked for, and this is to be removed. What routers still answer is returned by [`Leases::answered`].

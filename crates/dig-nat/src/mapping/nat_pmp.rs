@@ -205,3 +205,42 @@ const fn refusal(error: &Error) -> Refusal {
         _ => Refusal::Nonsense,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAP: Question = Question::Map {
+        transport: Transport::Tcp,
+        port: 0x1234,
+    };
+
+    #[test]
+    fn only_what_answers_the_question_passes() {
+        let answer = [
+            0, 130, 0, 0, 0, 0, 0, 9, 0x12, 0x34, 0x56, 0x78, 0, 0, 0x1c, 0x20,
+        ];
+        assert!(MAP.is_answered_by(&answer));
+        assert!(MAP.is_answered_by(&[0, 130, 0, 2, 0, 0, 0, 9]));
+        assert!(
+            Question::OutsideAddress.is_answered_by(&[0, 128, 0, 0, 0, 0, 0, 9, 44, 128, 0, 2])
+        );
+        assert!(!Question::OutsideAddress.is_answered_by(&answer));
+        for at in [0, 1, 8, 9] {
+            let mut other = answer;
+            other[at] ^= 1;
+            assert!(!MAP.is_answered_by(&other), "byte {at}");
+        }
+        for length in 0..16 {
+            assert!(!MAP.is_answered_by(&answer[..length]), "{length}");
+        }
+        assert!(!MAP.is_answered_by(&[&answer[..], &[0]].concat()));
+        assert!(!MAP.is_answered_by(&[0, 130, 0, 2, 0]));
+    }
+
+    #[test]
+    fn questions_are_asked_for_almost_four_seconds() {
+        let waits: Vec<_> = waits().map(|wait| wait.as_millis()).collect();
+        assert_eq!(waits, [250, 500, 1000, 2000]);
+    }
+}

@@ -37,15 +37,32 @@ impl Link {
         }
     }
 
-    /// Whether an IPv4 address is another machine of this link.
-    pub(super) fn is_neighbour(&self, ip: Ipv4Addr) -> bool {
-        let IpAddr::V4(local) = self.local else {
-            return false;
+    /// The interface of an IPv6 gateway.
+    pub(super) const fn scope(&self) -> u32 {
+        self.scope
+    }
+
+    /// Whether this is the default gateway.
+    pub(super) fn is_gateway(&self, ip: IpAddr) -> bool {
+        ip == self.gateway
+    }
+
+    /// Whether an address is another machine of this link.
+    pub(super) fn is_neighbour(&self, ip: IpAddr) -> bool {
+        let on_link = match (self.local, ip) {
+            (IpAddr::V4(own), IpAddr::V4(ip)) => {
+                let host_bits = 32 - u32::from(self.prefix.min(32));
+                let differ = own.to_bits() ^ ip.to_bits();
+                differ.checked_shr(host_bits).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(own), IpAddr::V6(ip)) => {
+                let host_bits = 128 - u32::from(self.prefix.min(128));
+                let differ = own.to_bits() ^ ip.to_bits();
+                differ.checked_shr(host_bits).unwrap_or(0) == 0
+            }
+            _ => return false,
         };
-        let host_bits = 32 - u32::from(self.prefix.min(32));
-        let differ = local.to_bits() ^ ip.to_bits();
-        let on_link = differ.checked_shr(host_bits).unwrap_or(0) == 0;
-        ip != local && (on_link || self.gateway == IpAddr::V4(ip))
+        ip != self.local && (on_link || self.is_gateway(ip))
     }
 }
 
@@ -242,15 +259,28 @@ mod tests {
 
     #[test]
     fn neighbours_share_the_link_and_are_not_this_machine() {
-        let link = |prefix| {
-            let (local, gateway) = ([192, 168, 1, 20].into(), [192, 168, 1, 1].into());
-            Link::new(IpAddr::V4(local), prefix, IpAddr::V4(gateway), 0)
+        let check = |own: &str, prefix, gateway: &str, ip: &str| {
+            let link = Link::new(own.parse().unwrap(), prefix, gateway.parse().unwrap(), 0);
+            link.is_neighbour(ip.parse().unwrap())
         };
-        assert!(link(24).is_neighbour([192, 168, 1, 77].into()));
-        assert!(!link(24).is_neighbour([192, 168, 1, 20].into()));
-        assert!(!link(24).is_neighbour([192, 168, 2, 77].into()));
-        assert!(!link(24).is_neighbour([127, 0, 0, 1].into()));
-        assert!(link(32).is_neighbour([192, 168, 1, 1].into()));
-        assert!(!link(32).is_neighbour([192, 168, 1, 2].into()));
+        let (own, gateway) = ("192.168.1.20", "192.168.1.1");
+        assert!(check(own, 24, gateway, "192.168.1.77"));
+        for stranger in [
+            "192.168.1.20",
+            "192.168.2.77",
+            "127.0.0.1",
+            "2a0d::1",
+            "::ffff:192.168.1.1",
+        ] {
+            assert!(!check(own, 24, gateway, stranger), "{stranger}");
+        }
+        assert!(check(own, 32, gateway, "192.168.1.1"));
+        assert!(!check(own, 32, gateway, "192.168.1.2"));
+        let (own, gateway) = ("2a0d:0:0:1::20", "fe80::1");
+        assert!(check(own, 64, gateway, "2a0d:0:0:1::1"));
+        assert!(check(own, 64, gateway, "fe80::1"));
+        for stranger in ["fe80::2", "2a0d:0:0:2::1", "2a0d:0:0:1::20", "::1"] {
+            assert!(!check(own, 64, gateway, stranger), "{stranger}");
+        }
     }
 }

@@ -142,3 +142,110 @@ const fn refusal(code: u8) -> Refusal {
         _ => Refusal::Code(code as u16),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn request(internal: &str, lifetime: u32) -> MapRequest {
+        MapRequest {
+            nonce: *b"nonce nonce!",
+            transport: Transport::Udp,
+            internal: internal.parse().unwrap(),
+            external_port: 40000,
+            lifetime,
+        }
+    }
+
+    /// The answer of a server that grants the request at an address.
+    fn grant(request: &MapRequest, external: &str, lifetime: u32) -> Vec<u8> {
+        let mut bytes = request.encode().to_vec();
+        bytes[1] |= RESPONSE;
+        bytes[4..8].copy_from_slice(&lifetime.to_be_bytes());
+        bytes[8..12].copy_from_slice(&77_u32.to_be_bytes());
+        bytes[12..24].fill(0);
+        bytes[44..60].copy_from_slice(&octets(external.parse().unwrap()));
+        bytes
+    }
+
+    #[test]
+    fn a_request_is_written_as_rfc_6887_says() {
+        let bytes = request("192.168.1.20:40000", 7200).encode();
+        let mut expected = vec![2, 1, 0, 0, 0, 0, 0x1c, 0x20];
+        expected.extend([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 168, 1, 20]);
+        expected.extend(b"nonce nonce!");
+        expected.extend([17, 0, 0, 0, 0x9c, 0x40, 0x9c, 0x40]);
+        expected.extend([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0]);
+        assert_eq!(bytes[..], expected);
+    }
+
+    #[test]
+    fn grants_are_read_for_both_families() {
+        for (internal, external) in [
+            ("192.168.1.20:40000", "44.128.0.2"),
+            ("[2a0d::20]:40000", "2a0d::20"),
+        ] {
+            let request = request(internal, 7200);
+            let granted = request.decode(&grant(&request, external, 3600));
+            let expected = Granted {
+                external: external.parse().ok(),
+                port: 40000,
+                lifetime: Some(Duration::from_secs(3600)),
+                epoch: Some(77),
+                token: None,
+            };
+            assert_eq!(granted, Some(Ok(expected)));
+        }
+    }
+
+    #[test]
+    fn useless_grants_are_refused_and_foreign_ones_ignored() {
+        let request = request("192.168.1.20:40000", 7200);
+        let nonsense = Some(Err(Refusal::Nonsense));
+        assert_eq!(request.decode(&grant(&request, "2a0d::20", 3600)), nonsense);
+        assert_eq!(request.decode(&grant(&request, "44.128.0.2", 0)), nonsense);
+        for at in [0, 1, 24, 35, 36, 40, 41] {
+            let mut bytes = grant(&request, "44.128.0.2", 3600);
+            bytes[at] ^= 0x55;
+            assert_eq!(request.decode(&bytes), None, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_removal_is_confirmed_with_no_lifetime() {
+        let request = request("192.168.1.20:40000", 0);
+        let answer = request.decode(&grant(&request, "44.128.0.2", 0));
+        assert!(matches!(answer, Some(Ok(_))));
+    }
+
+    #[test]
+    fn errors_are_told_apart() {
+        let request = request("192.168.1.20:40000", 7200);
+        for (code, expected) in [
+            (1, Refusal::Unsupported),
+            (2, Refusal::Denied),
+            (8, Refusal::Exhausted),
+            (12, Refusal::Distant),
+            (200, Refusal::Code(200)),
+        ] {
+            let mut bytes = grant(&request, "44.128.0.2", 30);
+            bytes[3] = code;
+            assert_eq!(request.decode(&bytes), Some(Err(expected.clone())));
+            assert_eq!(request.decode(&bytes[..HEADER]), Some(Err(expected)));
+        }
+        // A server of NAT-PMP alone (RFC 6886 §3.5).
+        let old = [0, 0x81, 0, 1, 0, 0, 0, 9];
+        assert_eq!(request.decode(&old), Some(Err(Refusal::Unsupported)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_datagram_panics(bytes in prop::collection::vec(any::<u8>(), 0..1200), head in any::<bool>()) {
+            let request = request("192.168.1.20:40000", 7200);
+            let mut datagram = if head { grant(&request, "44.128.0.2", 9)[..44].to_vec() } else { Vec::new() };
+            datagram.extend(bytes);
+            request.decode(&datagram);
+        }
+    }
+}

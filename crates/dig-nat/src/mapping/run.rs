@@ -2,11 +2,10 @@
 
 use super::{
     Board, Command, MethodState, MethodStatus, PortMapperConfig, SHUTDOWN,
-    client::{Client, Wish},
-    leases::{Ask, Granted, Leases, Now, Protocol, Removal, Slot, Want},
+    client::{Client, Found, Wish},
+    leases::{Ask, Granted, Leases, Now, Protocol, Removal, Slot, Want, Way},
     network::Network,
     refusal::Refusal,
-    upnp,
 };
 use crate::candidate::Transport;
 use std::time::Duration;
@@ -65,7 +64,7 @@ enum End {
 
 /// What a question brought.
 enum Done {
-    Searched(Protocol, Result<Option<upnp::Router>, Refusal>),
+    Searched(Way, Result<Found, Refusal>),
     Asked(Slot, Result<Granted, Refusal>),
 }
 
@@ -165,10 +164,9 @@ impl Session {
 
     fn begin(&mut self, ask: Ask) {
         match ask {
-            Ask::Find(protocol) => {
-                let search = self.client.find(protocol);
-                self.questions
-                    .spawn(async move { Done::Searched(protocol, search.await) });
+            Ask::Find(way) => {
+                let search = self.client.find(way);
+                (self.questions).spawn(async move { Done::Searched(way, search.await) });
             }
             Ask::Map {
                 slot,
@@ -202,14 +200,10 @@ impl Session {
     fn take(&mut self, done: Result<Done, tokio::task::JoinError>) -> Option<Removal> {
         let now = self.now();
         match done.ok()? {
-            Done::Searched(protocol, result) => {
-                let result = result.map(|router| {
-                    router
-                        .into_iter()
-                        .for_each(|router| self.client.found(router))
-                });
-                tracing::debug!(method = %protocol.method(), ?result, "looked for");
-                self.leases.found(now, protocol, result);
+            Done::Searched(way, result) => {
+                let result = result.map(|found| self.client.keep(found));
+                tracing::debug!(?way, ?result, "looked for");
+                self.leases.found(now, way, result);
                 None
             }
             Done::Asked(slot, answer) => {

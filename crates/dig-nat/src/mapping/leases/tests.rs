@@ -60,6 +60,11 @@ fn maps(asks: &[Ask]) -> Vec<(Slot, u16, Option<Duration>)> {
     asks.iter().filter_map(map).collect()
 }
 
+const fn way(protocol: Protocol) -> Way {
+    let ipv6 = false;
+    Way { protocol, ipv6 }
+}
+
 const fn slot(protocol: Protocol, want: Want) -> Slot {
     Slot { protocol, want }
 }
@@ -77,7 +82,7 @@ fn drive(
             log.push((now, ask));
             let result = answer(now, ask);
             match ask {
-                Ask::Find(protocol) => leases.found(now, protocol, result.map(drop)),
+                Ask::Find(way) => leases.found(now, way, result.map(drop)),
                 Ask::Map { slot, .. } => assert_eq!(leases.answered(now, slot, result), None),
             }
         }
@@ -92,8 +97,8 @@ fn drive(
 fn everything_is_looked_for_at_once() {
     let mut leases = leases(&Protocol::ALL);
     let asks = asks(&mut leases, Now::ZERO);
-    assert!(asks.contains(&Ask::Find(Protocol::NatPmp)));
-    assert!(asks.contains(&Ask::Find(Protocol::Upnp)));
+    assert!(asks.contains(&Ask::Find(way(Protocol::NatPmp))));
+    assert!(asks.contains(&Ask::Find(way(Protocol::Upnp))));
     let pcp = [UDP, TCP].map(|want| (slot(Protocol::Pcp, want), PORT, Some(LEASE)));
     assert_eq!(maps(&asks), pcp);
 }
@@ -133,7 +138,7 @@ fn each_transport_is_mapped_once_by_the_most_preferred() {
 fn a_silent_protocol_holds_the_next_back_only_for_its_head_start() {
     let mut leases = leases(&[Protocol::Pcp, Protocol::Upnp]);
     assert_eq!(asks(&mut leases, Now::ZERO).len(), 3);
-    leases.found(millis(30), Protocol::Upnp, Ok(()));
+    leases.found(millis(30), way(Protocol::Upnp), Ok(()));
     assert_eq!(asks(&mut leases, millis(30)), []);
     assert_eq!(leases.wake(), Some(HEAD_START));
     let upnp = [UDP, TCP].map(|want| (slot(Protocol::Upnp, want), PORT, Some(LEASE)));
@@ -144,7 +149,7 @@ fn a_silent_protocol_holds_the_next_back_only_for_its_head_start() {
 fn a_refusal_lets_the_next_begin_at_once() {
     let mut leases = leases(&[Protocol::Pcp, Protocol::NatPmp]);
     asks(&mut leases, Now::ZERO);
-    leases.found(millis(2), Protocol::NatPmp, Ok(()));
+    leases.found(millis(2), way(Protocol::NatPmp), Ok(()));
     for want in [UDP, TCP] {
         leases.answered(
             millis(3),
@@ -373,7 +378,7 @@ fn a_router_that_keeps_its_address_to_itself_is_at_the_one_that_others_see() {
 fn what_is_granted_after_the_end_is_removed_too() {
     let mut leases = leases(&[Protocol::Upnp]);
     asks(&mut leases, Now::ZERO);
-    leases.found(millis(10), Protocol::Upnp, Ok(()));
+    leases.found(millis(10), way(Protocol::Upnp), Ok(()));
     assert_eq!(maps(&asks(&mut leases, millis(10))).len(), 2);
     assert_eq!(leases.close(), []);
     assert_eq!(leases.asking().count(), 2);
