@@ -219,7 +219,7 @@ fn connected(event: &DownloadEvent, output: &Output) {
         method,
         relayed,
         carrier,
-        elapsed,
+        timing,
     } = event
     else {
         return;
@@ -238,7 +238,8 @@ fn connected(event: &DownloadEvent, output: &Output) {
             "method": method.to_string(),
             "path": path,
             "transport": transport,
-            "elapsed_ms": millis(*elapsed),
+            "elapsed_ms": millis(timing.elapsed),
+            "after_signaling_ms": timing.after_signaling.map(millis),
         }),
     );
     let place = remote.map(|addr| format!(" at {addr}")).unwrap_or_default();

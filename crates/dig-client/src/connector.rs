@@ -33,6 +33,15 @@ pub enum DialFailureClass {
     NotDialled,
 }
 
+/// How long it took to get a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Timing {
+    /// Since the dialling began.
+    pub elapsed: Duration,
+    /// Where the peer helped to find the path, how much of that passed after it had answered the first signal.
+    pub after_signaling: Option<Duration>,
+}
+
 /// News of dialling a peer.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -52,8 +61,8 @@ pub enum Dial {
         link: Arc<Link>,
         /// How its path was found.
         method: Method,
-        /// Since the dialling began.
-        elapsed: Duration,
+        /// How long it took.
+        timing: Timing,
     },
     /// An address did not work.
     Failed(DialFailure),

@@ -1,6 +1,6 @@
 //! What a download tells while it runs, and what it ends with.
 
-use crate::connector::{DialFailure, Method};
+use crate::connector::{DialFailure, Method, Timing};
 use dig_transfer::lane::Carrier;
 use dig_types::{ContentHash, ContentKind, NodeId};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -46,8 +46,8 @@ pub enum DownloadEvent {
         relayed: bool,
         /// What carries it.
         carrier: Carrier,
-        /// Since the peer was first dialled.
-        elapsed: Duration,
+        /// How long it took.
+        timing: Timing,
     },
     /// It is known what comes; nothing has been written yet.
     Opened {

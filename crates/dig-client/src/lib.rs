@@ -19,7 +19,7 @@ mod sources;
 mod what;
 
 pub use client::{ClientConfig, FileClient};
-pub use connector::{Connector, Dial, DialFailure, DialFailureClass, Method};
+pub use connector::{Connector, Dial, DialFailure, DialFailureClass, Method, Timing};
 pub use dig_transfer::fetch::PathFilter;
 pub use download::{Download, Listing};
 pub use error::{DownloadError, DownloadErrorKind};

@@ -3,7 +3,7 @@
 use super::{Teller, links::Links, plan::Wanted, serving::Serving};
 use crate::{
     client::Inner,
-    connector::{Dial, DialFailure, DialFailureClass, Method},
+    connector::{Dial, DialFailure, DialFailureClass, Method, Timing},
     destination,
     error::DownloadError,
     event::{DownloadEvent, Downloaded, Progress, Verified},
@@ -250,18 +250,18 @@ impl Fetching {
             SourceNews::Dial(Dial::Up {
                 link,
                 method,
-                elapsed,
-            }) => self.link_up(link, method, elapsed, fetch),
+                timing,
+            }) => self.link_up(link, method, timing, fetch),
             SourceNews::Exhausted => self.exhausted = true,
         }
     }
 
-    fn link_up(&mut self, link: Arc<Link>, method: Method, elapsed: Duration, fetch: &Fetch) {
+    fn link_up(&mut self, link: Arc<Link>, method: Method, timing: Timing, fetch: &Fetch) {
         let info = link.info();
         if self.sources.has_dismissed(&info.node) {
             return;
         }
-        self.links.up(&link, method, elapsed, &self.tell);
+        self.links.up(&link, method, timing, &self.tell);
         self.sources.link_is_up(info.node, info.remote);
         (self.linked, self.ever_linked) = (true, true);
         self.said_waiting = false;

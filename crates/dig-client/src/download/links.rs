@@ -1,7 +1,10 @@
 //! The links of one download: which carries the data of each peer, and which are dead without saying so.
 
 use super::Teller;
-use crate::{connector::Method, event::DownloadEvent};
+use crate::{
+    connector::{Method, Timing},
+    event::DownloadEvent,
+};
 use dig_transfer::link::{Link, LinkId};
 use dig_types::NodeId;
 use std::{
@@ -37,13 +40,7 @@ struct Known {
 
 impl Links {
     /// A link is up. The first of a node carries its data until another proves better.
-    pub(super) fn up(
-        &mut self,
-        link: &Arc<Link>,
-        method: Method,
-        elapsed: Duration,
-        tell: &Teller,
-    ) {
+    pub(super) fn up(&mut self, link: &Arc<Link>, method: Method, timing: Timing, tell: &Teller) {
         let info = link.info();
         let event = DownloadEvent::Connected {
             node: info.node,
@@ -51,7 +48,7 @@ impl Links {
             method,
             relayed: info.relayed,
             carrier: info.carrier,
-            elapsed,
+            timing,
         };
         let known = Known {
             node: info.node,

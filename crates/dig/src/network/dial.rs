@@ -1,7 +1,7 @@
 //! Dialling a peer: QUIC and TLS over TCP at once, at every address.
 
 use super::{Inner, NetworkManager, is_local, traverse::traverse};
-use dig_client::{Connector, Dial, DialFailure, DialFailureClass, Method};
+use dig_client::{Connector, Dial, DialFailure, DialFailureClass, Method, Timing};
 use dig_discovery::Networks;
 use dig_nat::attempt::Strategy;
 use dig_session::{ConnectError, HandshakeError, Lane};
@@ -28,7 +28,7 @@ impl Connector for NetworkManager {
             return stream::iter([Dial::Up {
                 link,
                 method,
-                elapsed: Duration::ZERO,
+                timing: Timing::default(),
             }])
             .boxed();
         }
@@ -44,6 +44,8 @@ pub(super) struct Outcome {
     pub(super) addr: Option<SocketAddr>,
     pub(super) method: Method,
     pub(super) lane: Result<Lane, Failed>,
+    /// Where the peer helped, since it had answered.
+    pub(super) after_signaling: Option<Duration>,
 }
 
 pub(super) enum Failed {
@@ -188,7 +190,12 @@ impl Dialling {
     }
 
     fn judge(&mut self, outcome: Outcome) -> Option<Dial> {
-        let Outcome { addr, method, lane } = outcome;
+        let Outcome {
+            addr,
+            method,
+            lane,
+            after_signaling,
+        } = outcome;
         match (lane, self.chosen) {
             (Ok(_), Some((chosen, _))) if chosen != addr => None,
             (Ok(lane), _) => {
@@ -200,7 +207,10 @@ impl Dialling {
                 Some(Dial::Up {
                     link,
                     method,
-                    elapsed: self.started.elapsed(),
+                    timing: Timing {
+                        elapsed: self.started.elapsed(),
+                        after_signaling,
+                    },
                 })
             }
             // A firewall that lets only one of both transports in is no failure.
@@ -262,6 +272,7 @@ async fn quic(
         addr: Some(addr),
         method,
         lane: lane.map_err(Failed::Session),
+        after_signaling: None,
     }
 }
 
@@ -278,6 +289,7 @@ async fn tls(inner: Arc<Inner>, addr: SocketAddr, node: Option<NodeId>, method: 
         addr: Some(addr),
         method,
         lane,
+        after_signaling: None,
     }
 }
 

@@ -13,6 +13,7 @@ use dig_session::{Lane, TcpDialer};
 use dig_types::{NodeId, PeerRecord};
 use futures::{StreamExt as _, stream, stream::BoxStream};
 use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
 
 /// How long a rendezvous peer may take to be reached.
 const RENDEZVOUS: Duration = Duration::from_secs(5);
@@ -84,6 +85,7 @@ impl Traversal {
     /// A session over a path. If it fails, the attempt goes on.
     async fn session(&mut self, found: FoundPath) -> Step {
         let (method, addr) = (found.method, found.path.remote());
+        let (path_after, began) = (found.after_signaling, Instant::now());
         let lane = open(&self.inner, self.node, found).await;
         if lane.is_ok()
             && let Stage::Attempt(connecting) = std::mem::replace(&mut self.stage, Stage::Over)
@@ -94,6 +96,7 @@ impl Traversal {
             addr: Some(addr),
             method,
             lane,
+            after_signaling: Some(path_after + began.elapsed()),
         })
     }
 }
