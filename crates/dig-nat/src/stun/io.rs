@@ -1,10 +1,12 @@
 //! STUN over real sockets: a server, and a question over a connection.
 
+mod socket;
 mod streams;
 
 use super::{
     Frames, Layout, Message, ParseError, QueryError, Request, Server, ServerLimits, TransactionId,
 };
+use socket::Socket;
 use std::{
     io,
     net::SocketAddr,
@@ -13,7 +15,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpListener, UdpSocket},
+    net::TcpListener,
     task::JoinSet,
     time::{Instant, timeout},
 };
@@ -157,7 +159,7 @@ where
 #[derive(Debug)]
 struct Shared {
     server: Mutex<Server>,
-    sockets: Vec<(SocketAddr, Arc<UdpSocket>)>,
+    sockets: Vec<(SocketAddr, Arc<Socket>)>,
     started: Instant,
 }
 
@@ -171,35 +173,38 @@ impl Shared {
     }
 }
 
-async fn answer_datagrams(shared: Arc<Shared>, local: SocketAddr, socket: Arc<UdpSocket>) {
+async fn answer_datagrams(shared: Arc<Shared>, local: SocketAddr, socket: Arc<Socket>) {
     // A longer datagram is cut, and then no message.
     let mut buffer = [0; Frames::MAX + 1];
     loop {
-        let Ok((length, source)) = socket.recv_from(&mut buffer).await else {
+        let Ok((length, ends)) = socket.receive(&mut buffer).await else {
             // Errors are those of earlier sendings; a pause keeps a lasting one from taking the processor.
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
-        let reply = shared
-            .server()
-            .on_datagram(shared.now(), local, source, &buffer[..length]);
+        let reply =
+            shared
+                .server()
+                .on_datagram(shared.now(), local, ends.source, &buffer[..length]);
         let Some(reply) = reply else { continue };
-        let from = shared.sockets.iter().find(|(addr, _)| *addr == reply.from);
-        if let Some((_, socket)) = from {
-            // What cannot be sent is lost, as datagrams may be; the client asks again.
-            let _ = socket.send_to(&reply.bytes, reply.to).await;
+        // What cannot be sent is lost, as datagrams may be; the client asks again.
+        if reply.from == local {
+            let _ = socket.reply(&reply.bytes, reply.to, ends).await;
+        } else if let Some((_, other)) = shared.sockets.iter().find(|(addr, _)| *addr == reply.from)
+        {
+            let _ = other.send(&reply.bytes, reply.to).await;
         }
     }
 }
 
 struct Bound {
-    udp: Arc<UdpSocket>,
+    udp: Arc<Socket>,
     tcp: TcpListener,
 }
 
 async fn bind(addr: SocketAddr) -> Result<(SocketAddr, Bound), ServeError> {
     let both = async {
-        let udp = UdpSocket::bind(addr).await?;
+        let udp = Socket::bind(addr).await?;
         let addr = udp.local_addr()?;
         let tcp = TcpListener::bind(addr).await?;
         Ok((

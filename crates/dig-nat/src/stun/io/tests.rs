@@ -8,7 +8,7 @@ use crate::{
     },
     stun::{ChangeRequest, Query},
 };
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
 
 fn addr(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -208,4 +208,38 @@ async fn equal_ports_are_made_two() {
 async fn without_servers_there_is_nothing_to_find_out() {
     let nobody = discover(DiscoverConfig::default()).await;
     assert!(matches!(nobody, Err(DiscoverError::NoServers)));
+}
+
+/// Every address of the loopback network is this machine's; without care the answer comes from 127.0.0.1.
+#[tokio::test]
+async fn answers_from_the_address_that_was_asked_though_it_serves_them_all() {
+    for everywhere in ["0.0.0.0:0", "[::]:0"] {
+        let serving = serve(addr(everywhere), None).await.unwrap();
+        let port = serving.layout().sockets()[0].port();
+        let mut asked = vec![("127.0.0.1:0", SocketAddr::from(([127, 0, 0, 5], port)))];
+        if everywhere.starts_with('[') {
+            asked.push((
+                "[::1]:0",
+                SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port)),
+            ));
+        }
+        for (own, server) in asked {
+            let socket = UdpSocket::bind(own).await.unwrap();
+            let mut query = Query::new(Duration::ZERO, server, random_transaction().unwrap());
+            socket
+                .send_to(&query.poll(Duration::ZERO).unwrap(), server)
+                .await
+                .unwrap();
+            let mut buffer = [0; 1500];
+            let (length, source) = socket.recv_from(&mut buffer).await.unwrap();
+            assert!(
+                query.on_datagram(Duration::ZERO, source, &buffer[..length]),
+                "{server} asked, {source} answered"
+            );
+            assert_eq!(
+                query.outcome().unwrap().unwrap().mapped,
+                socket.local_addr().unwrap()
+            );
+        }
+    }
 }
