@@ -83,6 +83,19 @@ async fn connect(middle: &Arc<Middle>) -> (Edge, Edge) {
         (LaneId(1), Arc::clone(&alice.signaling)),
         (LaneId(2), Arc::clone(&bob.signaling)),
     ]);
+    carry(middle, &ends, queues);
+    while alice.signaling.observed().is_empty() || bob.signaling.observed().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    (alice, bob)
+}
+
+/// Brings what the edges send to the middle, and what it answers to them.
+fn carry(
+    middle: &Arc<Middle>,
+    ends: &BTreeMap<LaneId, Arc<RendezvousSignaling>>,
+    queues: Vec<(LaneId, mpsc::UnboundedReceiver<Frame>)>,
+) {
     for (lane, mut frames) in queues {
         let (middle, ends) = (Arc::clone(middle), ends.clone());
         tokio::spawn(async move {
@@ -103,10 +116,6 @@ async fn connect(middle: &Arc<Middle>) -> (Edge, Edge) {
             }
         });
     }
-    while alice.signaling.observed().is_empty() || bob.signaling.observed().is_empty() {
-        tokio::task::yield_now().await;
-    }
-    (alice, bob)
 }
 
 /// Every form in which programs write an address.
