@@ -23,6 +23,7 @@
 //! - Nothing that is not authenticated by both sides' shares changes anything; no answer is larger than its question.
 //! - Where a packet comes from counts, not what the peer said about it (peer-reflexive candidates, RFC 8445 §7.3.1.3).
 
+mod arrivals;
 mod budget;
 mod check;
 mod checks;

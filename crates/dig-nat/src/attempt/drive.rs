@@ -1,20 +1,18 @@
-//! What both roles do alike: carrying out plans, taking in packets and streams, keeping time.
+//! What both roles do alike: carrying out plans, and keeping time.
 
 use super::{
     Attempt, Ended, Failure, Role, Strategy,
     budget::Budget,
-    check::{Check, Kind},
-    checks::Heard,
-    event::{Output, PREAMBLE, Path, StreamEvent, StreamFailure, StreamId},
+    event::{Output, StreamFailure},
     message::{Answer, Message, Offer},
     methods::{Dial, Pace, Plan, Sides, method},
     run::{Run, Wait},
     signals::Repeat,
     streams::Stage,
 };
-use crate::{candidate::Transport, trace::Outcome};
+use crate::trace::Outcome;
 use dig_types::Method;
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 /// How much later than everything else simultaneous open begins in a race: it burns ports, and is mostly not needed.
 const LAST_RESORT: Duration = Duration::from_millis(100);
@@ -26,130 +24,6 @@ const JITTER: (Duration, Duration) = (Duration::from_millis(10), Duration::from_
 const LINGER: Duration = Duration::from_millis(1200);
 
 impl Attempt {
-    /// A datagram with this attempt's [tag](Attempt::tag) came. What does not prove to be the peer's does nothing.
-    pub fn on_datagram(&mut self, now: Duration, source: SocketAddr, bytes: &[u8]) {
-        if !self.advance(now) {
-            return;
-        }
-        let source = SocketAddr::new(source.ip().to_canonical(), source.port());
-        let Some(keys) = &self.keys else { return };
-        let Some(check) = Check::decode(bytes, keys, self.role.other()) else {
-            return;
-        };
-        if !self.agreed(check.method) {
-            return;
-        }
-        if check.kind == Kind::Request {
-            let answer = Check {
-                kind: Kind::Response(source),
-                role: self.role,
-                ..check
-            };
-            self.outputs.push_back(Output::Datagram {
-                to: source,
-                bytes: answer.encode(keys),
-                ttl: None,
-            });
-        }
-        let until = self
-            .running(check.method)
-            .map_or(Duration::ZERO, |run| run.limit);
-        let heard = self.checks.receive(self.now, source, &check, until);
-        self.signals.settle(|repeat| {
-            *repeat == Repeat::Terms && heard.is_some()
-                || matches!(repeat, Repeat::Message(Message::Opened(_)))
-        });
-        match heard {
-            Some(Heard::Request(method) | Heard::Response(method)) => self.received(method),
-            Some(Heard::Valid {
-                method,
-                remote,
-                rtt,
-            }) => {
-                self.received(method);
-                self.found(Path {
-                    method,
-                    transport: Transport::Udp,
-                    remote,
-                    stream: None,
-                    rtt: Some(rtt),
-                });
-            }
-            None => {}
-        }
-        self.drive();
-    }
-
-    /// Something happened to a stream that an [`Output::Connect`] asked for, or that [`on_accept`](Attempt::on_accept) named.
-    pub fn on_stream(&mut self, now: Duration, id: StreamId, event: StreamEvent) {
-        if !self.advance(now) {
-            return;
-        }
-        let (now, peer) = (self.now, self.role.other());
-        let Some(stream) = self.streams.get(id).filter(|stream| stream.is_alive()) else {
-            return;
-        };
-        match event {
-            StreamEvent::Connected { remote, .. } if stream.stage == Stage::Connecting => {
-                stream.connected(now);
-                stream.remote = remote;
-                if let (Some(keys), Some(method)) = (&self.keys, stream.method) {
-                    self.outputs.push_back(Output::Write {
-                        id,
-                        bytes: keys.preamble(self.role, method),
-                    });
-                }
-            }
-            StreamEvent::Connected { .. } => {}
-            StreamEvent::Preamble(bytes) if stream.stage == Stage::Connected => {
-                let proved = self
-                    .keys
-                    .as_ref()
-                    .and_then(|keys| keys.open_preamble(&bytes, peer))
-                    .is_some();
-                if proved {
-                    self.proved(id);
-                } else {
-                    stream.stage = Stage::Failed(StreamFailure::Closed);
-                    self.outputs.push_back(Output::Abandon { id });
-                }
-            }
-            StreamEvent::Preamble(_) => {}
-            StreamEvent::Failed(failure) => {
-                stream.stage = Stage::Failed(failure);
-                self.paths.retain(|path| path.stream != Some(id));
-            }
-        }
-        self.drive();
-    }
-
-    /// A stream was accepted whose first bytes carry this attempt's [tag](Attempt::tag). Its name from now on; `None`: close it.
-    pub fn on_accept(
-        &mut self,
-        now: Duration,
-        remote: SocketAddr,
-        preamble: &[u8; PREAMBLE],
-    ) -> Option<StreamId> {
-        if !self.advance(now) {
-            return None;
-        }
-        let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
-        let Some(keys) = &self.keys else {
-            let stage = Stage::Unproved(Box::new(*preamble));
-            return self
-                .streams
-                .accept(self.now, remote, stage)
-                .map(|stream| stream.id);
-        };
-        let method = keys.open_preamble(preamble, self.role.other())?;
-        let stream = self.streams.accept(self.now, remote, Stage::Connected)?;
-        stream.method = Some(method);
-        let id = stream.id;
-        self.welcome(id);
-        self.drive();
-        Some(id)
-    }
-
     /// Time has passed. Calling it early or late is harmless.
     pub fn on_timeout(&mut self, now: Duration) {
         if self.advance(now) {
@@ -411,71 +285,6 @@ impl Attempt {
         }
     }
 
-    /// A stream on which the peer proved itself first: it is told who is here.
-    fn welcome(&mut self, id: StreamId) {
-        let method = self.streams.get(id).and_then(|stream| stream.method);
-        if let (Some(keys), Some(method)) =
-            (&self.keys, method.filter(|method| self.agreed(*method)))
-        {
-            self.outputs.push_back(Output::Write {
-                id,
-                bytes: keys.preamble(self.role, method),
-            });
-            self.proved(id);
-        }
-    }
-
-    /// Streams that came before the keys were there.
-    pub(super) fn welcome_early(&mut self) {
-        let (peer, Some(keys)) = (self.role.other(), &self.keys) else {
-            return;
-        };
-        let mut welcome = Vec::new();
-        for stream in self.streams.iter_mut() {
-            let Stage::Unproved(preamble) = &stream.stage else {
-                continue;
-            };
-            stream.method = keys.open_preamble(preamble, peer);
-            stream.stage = Stage::Connected;
-            welcome.push((stream.id, stream.method.is_some()));
-        }
-        for (id, proved) in welcome {
-            if proved {
-                self.welcome(id);
-            } else {
-                let doomed = self.streams.abandon(|stream| stream.id == id);
-                self.outputs
-                    .extend(doomed.into_iter().map(|id| Output::Abandon { id }));
-            }
-        }
-    }
-
-    fn proved(&mut self, id: StreamId) {
-        let Some(stream) = self.streams.get(id) else {
-            return;
-        };
-        let Some(method) = stream.method else { return };
-        stream.stage = Stage::Proved;
-        let path = Path {
-            method,
-            transport: Transport::Tcp,
-            remote: stream.remote,
-            stream: Some(id),
-            rtt: stream.rtt,
-        };
-        self.received(method);
-        self.found(path);
-    }
-
-    fn found(&mut self, path: Path) {
-        if self.role == Role::Responder
-            && (path.stream.is_some() || self.paths.iter().all(|known| known.stream.is_some()))
-        {
-            self.outputs.push_back(Output::Path(path));
-        }
-        self.paths.push(path);
-    }
-
     /// Whether both sides allow a method.
     pub(super) fn agreed(&self, method: Method) -> bool {
         let theirs = self
@@ -485,16 +294,10 @@ impl Attempt {
         theirs && self.terms.methods.contains(&method)
     }
 
-    fn running(&self, method: Method) -> Option<&Run> {
+    pub(super) fn running(&self, method: Method) -> Option<&Run> {
         self.runs
             .iter()
             .find(|run| run.method == method && run.is_running())
-    }
-
-    fn received(&mut self, method: Method) {
-        if let Some(run) = self.runs.iter_mut().find(|run| run.method == method) {
-            run.received += 1;
-        }
     }
 
     fn sent(&mut self, method: Method, output: &Output) {

@@ -1,0 +1,115 @@
+use super::*;
+
+const BEHAVIOURS: [Behaviour; 3] = [
+    Behaviour::Independent,
+    Behaviour::AddressDependent,
+    Behaviour::AddressAndPortDependent,
+];
+
+/// Whether datagrams can get through by plain punching: one side can be reached at the address that it knows of itself.
+/// `None`: it depends. A NAT with a mapping a peer that lets anybody into each of them can be reached at the one that a
+/// server saw, but may answer from another.
+fn punchable(a: &Kind, b: &Kind) -> Option<bool> {
+    let either = |strange| reachable(a, b, strange) || reachable(b, a, strange);
+    (either(true) == either(false)).then(|| either(true))
+}
+
+/// Each layer must let in what comes to the mapping that a server saw, which must also be that towards the peer: from anybody, from a
+/// host that it sent to, or from an end that it sent to, which then must be one that could be known.
+fn reachable(to: &Kind, from: &Kind, strange: bool) -> bool {
+    let mut stable = true;
+    to.layers().iter().all(|layer| {
+        stable &= is_stable(layer);
+        match layer.filtering {
+            Behaviour::Independent => stable || strange,
+            Behaviour::AddressDependent => stable,
+            Behaviour::AddressAndPortDependent => stable && from.stable(),
+        }
+    })
+}
+
+fn any_nat(rng: &mut fastrand::Rng) -> NatConfig {
+    let (mapping, filtering) = (BEHAVIOURS[rng.usize(..3)], BEHAVIOURS[rng.usize(..3)]);
+    let sequential = Allocation::Sequential {
+        delta: [1, 2, -1][rng.usize(..3)],
+    };
+    let allocation = [Allocation::Preserve, Allocation::Random, sequential][rng.usize(..3)];
+    let habit = if rng.bool() {
+        Habit::Drop
+    } else {
+        Habit::Reject
+    };
+    NatConfig {
+        hairpin: rng.bool(),
+        ..nat_kind(mapping, filtering, allocation, habit)
+    }
+}
+
+fn any_kind(rng: &mut fastrand::Rng) -> Kind {
+    match rng.u8(..8) {
+        0 => Kind::Open,
+        1 => Kind::Double(any_nat(rng), any_nat(rng)),
+        _ => Kind::Nat(any_nat(rng)),
+    }
+}
+
+fn any_case(seed: u64) -> Case {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let (a, b) = (any_kind(&mut rng), any_kind(&mut rng));
+    let mut delay = || Duration::from_micros(rng.u64(200..75_000));
+    Case {
+        delays: [delay(), delay()],
+        signal_delay: delay(),
+        ..Case::new(seed, a, b)
+    }
+}
+
+/// Symmetric NATs that happen to keep ports look stable; nothing is claimed for those.
+fn lucky(kind: &Kind) -> bool {
+    !kind.stable()
+        && kind
+            .layers()
+            .iter()
+            .all(|nat| is_stable(nat) || nat.allocation == Allocation::Preserve)
+}
+
+#[test]
+fn datagrams_get_through_exactly_where_they_can() {
+    let mut connected = 0;
+    for seed in 0..3000 {
+        let case = any_case(seed).alone(Method::UdpHolePunch);
+        if case.kinds.iter().any(lucky) {
+            continue;
+        }
+        let Some(expected) = punchable(&case.kinds[0], &case.kinds[1]) else {
+            continue;
+        };
+        let world = case.run();
+        let path = path(&world);
+        assert_eq!(
+            path.is_some(),
+            expected,
+            "{}",
+            Context {
+                case: &case,
+                world: &world
+            }
+        );
+        if let Some(path) = path {
+            connected += 1;
+            check_path(&case, &world, path);
+            let limit = case.rtt() * 3 + Duration::from_millis(100);
+            assert!(
+                took(&world) <= limit,
+                "took {:?} of {limit:?}: {}",
+                took(&world),
+                Context {
+                    case: &case,
+                    world: &world
+                }
+            );
+        }
+    }
+    println!("{connected} connected");
+    assert!(connected > 500);
+}

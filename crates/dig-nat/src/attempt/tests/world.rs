@@ -1,0 +1,470 @@
+//! Two peers, their NATs, the internet between them and a carrier of signals, on a virtual clock.
+
+use super::{
+    peer::{PORT, Peer},
+    tcp::{Timer, Wire},
+};
+use crate::{
+    attempt::{Attempt, Message, Output},
+    candidate::Transport,
+    signaling::Observed,
+    trace::AttemptId,
+};
+use bytes::Bytes;
+use dig_lab::{
+    nat::{Behaviour, Habit, Nat, NatConfig, Verdict},
+    packet::{Content, Packet, Protocol, TcpFlags},
+};
+use dig_types::NodeId;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+/// What stands between a host and the internet, at one hop.
+#[derive(Debug)]
+pub(super) enum Layer {
+    Nat(Box<Nat>),
+    /// Lets in only what answers; translates nothing.
+    Firewall(Habit, BTreeSet<(SocketAddr, SocketAddr, bool)>),
+    NoUdp,
+}
+
+impl Layer {
+    fn outbound(&mut self, now: Duration, packet: Packet) -> Verdict {
+        match self {
+            Self::Nat(nat) => nat.outbound(now, packet),
+            Self::Firewall(_, flows) => {
+                flows.insert((
+                    packet.source,
+                    packet.destination,
+                    packet.content == Content::Udp,
+                ));
+                Verdict::Forward(packet)
+            }
+            Self::NoUdp if packet.content == Content::Udp => Verdict::Drop,
+            Self::NoUdp => Verdict::Forward(packet),
+        }
+    }
+
+    fn inbound(&mut self, now: Duration, packet: Packet) -> Verdict {
+        match self {
+            Self::Nat(nat) => nat.inbound(now, packet),
+            Self::Firewall(habit, flows) => {
+                if flows.contains(&(
+                    packet.destination,
+                    packet.source,
+                    packet.content == Content::Udp,
+                )) {
+                    return Verdict::Forward(packet);
+                }
+                match (packet.content, *habit) {
+                    (Content::Tcp(flags), Habit::Reject) if !flags.rst => Verdict::Reject(
+                        Packet::tcp(packet.destination, packet.source, TcpFlags::RST),
+                    ),
+                    _ => Verdict::Drop,
+                }
+            }
+            Self::NoUdp if packet.content == Content::Udp => Verdict::Drop,
+            Self::NoUdp => Verdict::Forward(packet),
+        }
+    }
+}
+
+/// A network with one way to the internet; the layer next to the hosts comes first.
+#[derive(Debug)]
+pub(super) struct Site {
+    pub(super) layers: Vec<Layer>,
+    pub(super) delay: Duration,
+    pub(super) owns: Vec<IpAddr>,
+}
+
+#[derive(Debug)]
+pub(super) enum Event {
+    Arrive {
+        site: usize,
+        packet: Packet,
+    },
+    Deliver {
+        packet: Packet,
+    },
+    Signal {
+        to: usize,
+        bytes: Bytes,
+    },
+    Timer {
+        peer: usize,
+        timer: Timer,
+    },
+    /// Data over the path that was found.
+    Data {
+        packet: Packet,
+    },
+    /// The session over the path is made.
+    Confirm,
+    Wake,
+}
+
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) now: Duration,
+    sequence: u64,
+    queue: BTreeMap<(Duration, u64), Event>,
+    pub(super) sites: Vec<Site>,
+    pub(super) peers: Vec<Peer>,
+    pub(super) rng: fastrand::Rng,
+    /// Of packets between sites and of signals.
+    pub(super) loss: f64,
+    /// Of a signal, one way, beside the way between the sites.
+    pub(super) signal_delay: Duration,
+    pub(super) signal_jitter: Duration,
+    pub(super) signals: [u32; 2],
+    /// Every datagram that left a host: from whom, where to.
+    pub(super) sent: Vec<(usize, SocketAddr)>,
+    pub(super) answered: Option<Duration>,
+    /// Whether sessions come about over the paths found.
+    pub(super) confirm: bool,
+}
+
+/// What a session takes to be made, even with loss.
+const SESSION: Duration = Duration::from_secs(3);
+
+const SERVERS: [&str; 2] = ["44.0.0.1:3478", "44.0.0.2:3478"];
+const SERVERS6: [&str; 2] = ["[2a0d:0:0:1::1]:3478", "[2a0d:0:0:2::1]:3478"];
+
+impl World {
+    pub(super) fn new(sites: Vec<Site>, peers: Vec<Peer>, seed: u64) -> Self {
+        Self {
+            now: Duration::ZERO,
+            sequence: 0,
+            queue: BTreeMap::new(),
+            sites,
+            peers,
+            rng: fastrand::Rng::with_seed(seed),
+            loss: 0.0,
+            signal_delay: Duration::from_millis(1),
+            signal_jitter: Duration::ZERO,
+            signals: [0; 2],
+            sent: Vec::new(),
+            answered: None,
+            confirm: true,
+        }
+    }
+
+    pub(super) fn at(&mut self, when: Duration, event: Event) {
+        self.sequence += 1;
+        self.queue.insert((when, self.sequence), event);
+    }
+
+    /// Where a server sees a peer's packet come from: server 0 is the carrier of signals, 1 a STUN server.
+    pub(super) fn seen(
+        &mut self,
+        peer: usize,
+        transport: Transport,
+        server: usize,
+        v4: bool,
+    ) -> Option<SocketAddr> {
+        let source = *self.peers[peer].ips.iter().find(|ip| ip.is_ipv4() == v4)?;
+        let source = SocketAddr::new(source, PORT);
+        let server: SocketAddr = if v4 {
+            SERVERS[server]
+        } else {
+            SERVERS6[server]
+        }
+        .parse()
+        .unwrap();
+        let mut packet = match transport {
+            Transport::Udp => Packet::udp(source, server, Bytes::new()),
+            Transport::Tcp => Packet::tcp(source, server, TcpFlags::SYN),
+        };
+        let now = self.now;
+        for layer in &mut self.sites[self.peers[peer].site].layers {
+            let Verdict::Forward(next) = layer.outbound(now, packet) else {
+                return None;
+            };
+            packet = next;
+        }
+        Some(packet.source)
+    }
+
+    fn observed(&mut self, peer: usize) -> Vec<Observed> {
+        let mut observed = Vec::new();
+        for v4 in [true, false] {
+            for transport in [Transport::Udp, Transport::Tcp] {
+                let addr = self.seen(peer, transport, 0, v4);
+                observed.extend(addr.map(|addr| Observed { transport, addr }));
+            }
+        }
+        observed
+    }
+
+    fn lost(&mut self) -> bool {
+        self.loss > 0.0 && self.rng.f64() < self.loss
+    }
+
+    pub(super) fn send(&mut self, peer: usize, packet: Packet) {
+        if packet.content == Content::Udp {
+            self.sent.push((peer, packet.destination));
+        }
+        let site = self.peers[peer].site;
+        let neighbour =
+            |other: &Peer| other.site == site && other.ips.contains(&packet.destination.ip());
+        if self.peers.iter().any(neighbour) {
+            self.at(
+                self.now + Duration::from_micros(300),
+                Event::Deliver { packet },
+            );
+            return;
+        }
+        self.outward(site, 0, packet);
+    }
+
+    fn outward(&mut self, site: usize, from: usize, mut packet: Packet) {
+        for at in from..self.sites[site].layers.len() {
+            packet.ttl = packet.ttl.saturating_sub(1);
+            if packet.ttl == 0 {
+                return;
+            }
+            match self.sites[site].layers[at].outbound(self.now, packet) {
+                Verdict::Forward(next) => packet = next,
+                Verdict::Hairpin(back) | Verdict::Reject(back) => {
+                    return self.inward(site, at, back);
+                }
+                Verdict::Drop => return,
+            }
+        }
+        packet.ttl = packet.ttl.saturating_sub(1);
+        let Some(to) = self
+            .sites
+            .iter()
+            .position(|other| other.owns.contains(&packet.destination.ip()))
+        else {
+            return;
+        };
+        if packet.ttl == 0 || self.lost() {
+            return;
+        }
+        let when = self.now + self.sites[site].delay + self.sites[to].delay;
+        self.at(when, Event::Arrive { site: to, packet });
+    }
+
+    /// Passes the layers below one, towards the hosts.
+    fn inward(&mut self, site: usize, above: usize, mut packet: Packet) {
+        for at in (0..above).rev() {
+            packet.ttl = packet.ttl.saturating_sub(1);
+            if packet.ttl == 0 {
+                return;
+            }
+            match self.sites[site].layers[at].inbound(self.now, packet) {
+                Verdict::Forward(next) => packet = next,
+                Verdict::Reject(back) => return self.outward(site, at + 1, back),
+                Verdict::Hairpin(_) | Verdict::Drop => return,
+            }
+        }
+        self.deliver(packet);
+    }
+
+    fn deliver(&mut self, packet: Packet) {
+        let owner = |peer: &Peer| peer.ips.contains(&packet.destination.ip());
+        let Some(peer) = self.peers.iter().position(owner) else {
+            return;
+        };
+        match packet.content {
+            Content::Udp => {
+                let now = self.now;
+                let reply = self.peers[peer].datagram(now, packet.source, &packet.payload);
+                if let Some(reply) = reply {
+                    let source = packet.destination;
+                    self.send(peer, Packet::udp(source, packet.source, reply));
+                }
+            }
+            Content::Tcp(_) => {
+                let now = self.now;
+                let wires = self.peers[peer].segment(now, &packet);
+                self.carry(peer, wires);
+            }
+            _ => {}
+        }
+        self.flush(peer);
+    }
+
+    pub(super) fn carry(&mut self, peer: usize, wires: Vec<Wire>) {
+        for wire in wires {
+            match wire {
+                Wire::Send(packet) => self.send(peer, packet),
+                Wire::Later(when, timer) => self.at(when, Event::Timer { peer, timer }),
+            }
+        }
+    }
+
+    /// Does what a peer's attempt asks for.
+    pub(super) fn flush(&mut self, peer: usize) {
+        let mut dry = false;
+        while !dry {
+            dry = true;
+            while let Some(output) = self.peers[peer].attempt.as_mut().and_then(Attempt::poll) {
+                dry = false;
+                self.perform(peer, output);
+            }
+        }
+        if let Some(when) = self.peers[peer]
+            .attempt
+            .as_ref()
+            .and_then(Attempt::deadline)
+        {
+            self.at(when.max(self.now), Event::Wake);
+        }
+    }
+
+    fn perform(&mut self, peer: usize, output: Output) {
+        let now = self.now;
+        match output {
+            Output::Signal(bytes) => {
+                self.signals[peer] += 1;
+                let to = 1 - peer;
+                if !self.lost() {
+                    let way: Duration = self
+                        .peers
+                        .iter()
+                        .map(|peer| self.sites[peer.site].delay)
+                        .sum();
+                    let jitter = self.signal_jitter.mul_f64(self.rng.f64());
+                    self.at(
+                        now + way + self.signal_delay + jitter,
+                        Event::Signal { to, bytes },
+                    );
+                }
+            }
+            Output::Datagram { to, bytes, ttl } => {
+                if let Some(source) = self.peers[peer].source(to) {
+                    let packet =
+                        Packet::udp(source, to, bytes).with_ttl(ttl.unwrap_or(Packet::TTL));
+                    self.send(peer, packet);
+                }
+            }
+            Output::Path(path) => {
+                self.peers[peer].found.push((now, path));
+                if peer == 0 && path.transport == Transport::Udp {
+                    let source = self.peers[0].source(path.remote).unwrap();
+                    for copy in 0..8 {
+                        let packet = Packet::udp(source, path.remote, "data".into());
+                        self.at(
+                            now + Duration::from_millis(100) * copy,
+                            Event::Data { packet },
+                        );
+                    }
+                }
+                if peer == 0 && self.confirm {
+                    self.at(now + SESSION, Event::Confirm);
+                }
+            }
+            Output::Ended(ended) => self.peers[peer].ended = Some((now, ended)),
+            other => {
+                let wires = self.peers[peer].tcp_output(now, other);
+                self.carry(peer, wires);
+            }
+        }
+    }
+
+    fn signal(&mut self, to: usize, bytes: &Bytes) {
+        let observed = self.observed(1 - to);
+        let now = self.now;
+        let message = Message::decode(bytes).unwrap();
+        if matches!(message, Message::Answer(_)) {
+            self.answered.get_or_insert(now);
+        }
+        let target = &mut self.peers[to];
+        match (&mut target.attempt, message) {
+            (Some(attempt), _) => attempt.on_signal(now, bytes, &observed),
+            (None, Message::Offer(offer)) => {
+                let (config, local) = (target.config.clone(), target.local.clone());
+                let party = (NodeId::from_bytes([1; 32]), AttemptId([9; 16]));
+                target.attempt = Attempt::respond(now, config, local, party, offer, &observed).ok();
+            }
+            _ => {}
+        }
+        self.flush(to);
+    }
+
+    /// Begins the attempt.
+    pub(super) fn start(&mut self, mut gather: impl FnMut(&mut World, usize)) {
+        for peer in 0..self.peers.len() {
+            gather(self, peer);
+        }
+        let (config, local) = (self.peers[0].config.clone(), self.peers[0].local.clone());
+        self.peers[0].attempt = Some(Attempt::initiate(
+            self.now,
+            config,
+            local,
+            NodeId::from_bytes([2; 32]),
+            AttemptId([9; 16]),
+        ));
+        self.flush(0);
+    }
+
+    /// Goes on until nothing happens any more, or that time comes.
+    pub(super) fn run(&mut self, until: Duration) {
+        let mut steps = 0;
+        while let Some(((when, _), event)) = self.queue.pop_first() {
+            if when > until {
+                break;
+            }
+            steps += 1;
+            assert!(steps < 200_000, "the attempt spins at {when:?}");
+            self.now = self.now.max(when);
+            match event {
+                Event::Arrive { site, packet } => {
+                    let all = self.sites[site].layers.len();
+                    self.inward(site, all, packet);
+                }
+                Event::Deliver { packet } => self.deliver(packet),
+                Event::Signal { to, bytes } => self.signal(to, &bytes),
+                Event::Confirm => {
+                    let now = self.now;
+                    self.peers[0].attempt.as_mut().unwrap().confirm(now);
+                    self.flush(0);
+                }
+                Event::Data { packet } => self.send(0, packet),
+                Event::Timer { peer, timer } => {
+                    let now = self.now;
+                    let wires = self.peers[peer].timer(now, timer);
+                    self.carry(peer, wires);
+                    self.flush(peer);
+                }
+                Event::Wake => {
+                    for peer in 0..self.peers.len() {
+                        let now = self.now;
+                        if let Some(attempt) = &mut self.peers[peer].attempt
+                            && attempt.deadline().is_some_and(|deadline| deadline <= now)
+                        {
+                            attempt.on_timeout(now);
+                            self.flush(peer);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A NAT with its outside addresses.
+pub(super) fn nat(config: &NatConfig, public: &[&str], seed: u64) -> Layer {
+    let public = public.iter().map(|ip| ip.parse().unwrap()).collect();
+    Layer::Nat(Box::new(Nat::new(config.clone(), public, seed)))
+}
+
+/// A mapping behaviour under which every peer sees the same address.
+pub(super) fn is_stable(config: &NatConfig) -> bool {
+    config.mapping == Behaviour::Independent
+}
+
+/// Pins a mapping on a NAT.
+pub(super) fn pin(layer: &mut Layer, external: SocketAddr, internal: SocketAddr) {
+    let Layer::Nat(nat) = layer else {
+        panic!("no NAT")
+    };
+    for protocol in [Protocol::Udp, Protocol::Tcp] {
+        assert!(nat.pin(protocol, external, internal));
+    }
+}
