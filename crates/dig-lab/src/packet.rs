@@ -1,7 +1,7 @@
-//! What a translator sees of a packet: a plain value for simulations, and a view that rewrites real bytes in place.
+//! What a translator sees of a packet: a plain value for simulations, and the same read from and written to real bytes in place.
 //!
 //! [`Packet`] is what the model in [`nat`](crate::nat) works on. A simulator builds it directly; the device shells
-//! read it from an IPv4 packet with [`wire::View`] and write the model's answer back into the same bytes.
+//! read it from an IPv4 packet with [`wire::read`] and write the model's answer back into the same bytes.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
