@@ -162,7 +162,7 @@ impl NatTraversalManager {
     /// The next path of an attempt that a peer began; `None` after the end.
     ///
     /// On a stream this side is the session's server. Of a datagram path nothing need be done: the peer's connection comes
-    /// to the shared socket by itself.
+    /// to the shared socket by itself, maybe before the path is told here, which then is not told at all.
     pub async fn incoming(&self) -> Option<FoundPath> {
         let mut arrived = self.0.arrived.lock().await;
         tokio::select! {
