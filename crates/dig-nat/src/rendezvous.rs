@@ -14,7 +14,7 @@ pub mod client;
 pub mod frame;
 
 pub use broker::{Broker, BrokerLimits};
-pub use carrier::RendezvousSignaling;
+pub use carrier::{CarrierEvent, RendezvousSignaling};
 pub use client::{Client, Event};
 pub use frame::Message;
 
