@@ -39,9 +39,7 @@ impl Attempt {
                 ttl: None,
             });
         }
-        let until = self
-            .running(check.method)
-            .map_or(Duration::ZERO, |run| run.limit);
+        let until = self.running(check.method).map(|run| run.limit);
         let heard = self.checks.receive(self.now, source, &check, until);
         self.signals.settle(|repeat| {
             *repeat == Repeat::Terms && heard.is_some()

@@ -148,17 +148,18 @@ impl Checks {
     }
 
     /// A datagram that the peer sent. A request is answered to where it came from, whatever the peer
-    /// advertised, and asked back from there.
+    /// advertised, and asked back from there if the method is still tried.
     pub(super) fn receive(
         &mut self,
         now: Duration,
         source: SocketAddr,
         check: &Check,
-        until: Duration,
+        until: Option<Duration>,
     ) -> Option<Heard> {
         match check.kind {
             Kind::Request => {
-                if let Some(pair) = self.pair(source, check.method)
+                if let Some(until) = until
+                    && let Some(pair) = self.pair(source, check.method)
                     && !pair.heard
                 {
                     pair.heard = true;

@@ -14,6 +14,9 @@ const UNASKED: Duration = Duration::from_secs(1);
 /// How much longer than the initiator the responder holds out: the way of the answer there and of the last word back.
 const SLACK: Duration = Duration::from_secs(2);
 
+/// However much the initiator has to say, it is over then: every method one after the other takes less than half of it.
+const LONGEST: Duration = Duration::from_secs(120);
+
 impl Attempt {
     /// Step 2: what can begin begins, and the answer goes out.
     pub(super) fn accept(
@@ -124,36 +127,23 @@ impl Attempt {
         if !self.agreed(step.method) {
             return;
         }
+        let known = self.runs.iter().position(|run| run.method == step.method);
+        // Said again, or late: it must not end what came after it.
+        if known.is_some_and(|at| self.runs[at].gone(step.round)) {
+            self.say(&Message::Ready(step));
+            return;
+        }
         if self.config.strategy == Strategy::Sequential {
-            for at in (0..self.runs.len())
-                .filter(|at| self.runs[*at].method != step.method)
-                .collect::<Vec<_>>()
-            {
+            for at in (0..self.runs.len()).filter(|at| Some(*at) != known) {
                 let outcome = self.runs[at].verdict(&self.streams);
                 self.end_run(at, outcome);
             }
         }
-        let known = self
-            .runs
-            .iter()
-            .position(|run| run.method == step.method && run.is_running());
         let limit = self.now + self.config.method_timeout + SLACK;
-        let at = match known {
-            Some(at) if self.runs[at].gone(step.round) => Some(at),
-            Some(at) => {
-                self.runs[at].limit = limit;
-                self.follow(at, step.round);
-                Some(at)
-            }
-            None => {
-                let at = self.enlist(step.method, limit);
-                if let Some(at) = at {
-                    self.follow(at, step.round);
-                }
-                at
-            }
-        };
-        if at.is_some() {
+        let running = known.filter(|at| self.runs[*at].is_running());
+        if let Some(at) = running.or_else(|| self.enlist(step.method, limit)) {
+            self.runs[at].limit = limit;
+            self.follow(at, step.round);
             self.drive_checks();
             self.say(&Message::Ready(step));
         }
@@ -199,6 +189,7 @@ impl Attempt {
 
     /// Holds out as long as a method takes, from now on.
     fn extend(&mut self) {
-        self.limit = Some(self.now + self.config.method_timeout + SLACK);
+        let limit = self.now + self.config.method_timeout + SLACK;
+        self.limit = Some(limit.min(self.start + LONGEST));
     }
 }

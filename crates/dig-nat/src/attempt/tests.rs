@@ -1,5 +1,6 @@
 //! Two peers in a simulated network: what connects, how, how fast, and what may never happen.
 
+mod conduct;
 mod matrix;
 mod peer;
 mod scenarios;
@@ -48,17 +49,6 @@ impl Kind {
 
     fn stable(&self) -> bool {
         self.layers().iter().all(|config| is_stable(config))
-    }
-
-    fn filtering(&self) -> Behaviour {
-        let strictest = self.layers().iter().map(|config| config.filtering).max();
-        strictest.unwrap_or(Behaviour::Independent)
-    }
-
-    fn rejects(&self) -> bool {
-        self.layers()
-            .iter()
-            .any(|config| config.habit == Habit::Reject)
     }
 }
 

@@ -113,3 +113,41 @@ fn datagrams_get_through_exactly_where_they_can() {
     println!("{connected} connected");
     assert!(connected > 500);
 }
+
+/// TCP punching asks the same of NATs as datagrams do, but for the time: a router that rejects ends a connection that comes early.
+#[test]
+fn connections_get_through_where_datagrams_would() {
+    let (mut punched, mut possible) = (0, 0);
+    for seed in 0..1000 {
+        let case = any_case(seed).alone(Method::TcpHolePunch);
+        let rejects = case
+            .kinds
+            .iter()
+            .flat_map(Kind::layers)
+            .any(|nat| nat.habit == Habit::Reject);
+        let Some(expected) = punchable(&case.kinds[0], &case.kinds[1]) else {
+            continue;
+        };
+        if case.kinds.iter().any(lucky) {
+            continue;
+        }
+        let world = case.run();
+        let context = Context {
+            case: &case,
+            world: &world,
+        };
+        let path = path(&world);
+        assert!(expected || path.is_none(), "{context}");
+        assert!(path.is_some() || !expected || rejects, "{context}");
+        if let Some(path) = path {
+            check_path(&case, &world, path);
+        }
+        possible += u32::from(expected && rejects);
+        punched += u32::from(path.is_some() && rejects);
+    }
+    println!("{punched} of {possible} connected where routers reject");
+    assert!(
+        punched * 10 >= possible * 9,
+        "{punched} of {possible} where routers reject"
+    );
+}

@@ -44,80 +44,54 @@ fn fails(case: &Case) -> Outcome {
     run.outcome.clone()
 }
 
+/// Pairs that the method alone connects, in either order of roles.
+fn pairs(method: Method) -> Vec<(Kind, Kind)> {
+    let (drop, reject) = (Habit::Drop, Habit::Reject);
+    let mapped = |config| Kind::Mapped(config, method);
+    let home = NatConfig::port_restricted;
+    match method {
+        Method::Direct => vec![
+            (Kind::Open, Kind::Open),
+            (Kind::Open, symmetric(reject)),
+            (Kind::Firewall6(drop), Kind::Firewall6(reject)),
+        ],
+        Method::Pcp | Method::NatPmp | Method::Upnp => vec![
+            (mapped(home()), symmetric(reject)),
+            (mapped(home().with_habit(reject)), port_restricted(reject)),
+            (mapped(NatConfig::symmetric_random()), symmetric(drop)),
+        ],
+        Method::UdpHolePunch => vec![
+            (port_restricted(reject), port_restricted(reject)),
+            (Kind::Open, port_restricted(reject)),
+            (Kind::Firewall6(reject), Kind::Firewall6(reject)),
+            (symmetric(reject), full_cone()),
+        ],
+        Method::TcpHolePunch => vec![
+            (port_restricted(drop), port_restricted(drop)),
+            (full_cone(), symmetric(drop)),
+            (symmetric(drop), Kind::Nat(NatConfig::address_restricted())),
+            (Kind::Open, port_restricted(drop)),
+        ],
+        Method::TcpSimultaneousOpen => vec![
+            (port_restricted(drop), port_restricted(drop)),
+            (Kind::NoUdp(home()), port_restricted(drop)),
+        ],
+        _ => Vec::new(),
+    }
+}
+
 #[test]
 fn each_method_alone_connects_who_can() {
-    let reject = Habit::Reject;
     for seed in 0..20 {
-        for (method, a, b) in [
-            (Method::Direct, Kind::Open, Kind::Open),
-            (Method::Direct, Kind::Open, symmetric(reject)),
-            (Method::Direct, symmetric(reject), Kind::Open),
-            (
-                Method::Direct,
-                Kind::Firewall6(Habit::Drop),
-                Kind::Firewall6(reject),
-            ),
-            (
-                Method::Pcp,
-                Kind::Mapped(NatConfig::port_restricted(), Method::Pcp),
-                symmetric(reject),
-            ),
-            (
-                Method::NatPmp,
-                port_restricted(reject),
-                Kind::Mapped(NatConfig::port_restricted(), Method::NatPmp),
-            ),
-            (
-                Method::Upnp,
-                symmetric(reject),
-                Kind::Mapped(NatConfig::symmetric_random(), Method::Upnp),
-            ),
-            (
-                Method::UdpHolePunch,
-                port_restricted(reject),
-                port_restricted(reject),
-            ),
-            (Method::UdpHolePunch, Kind::Open, port_restricted(reject)),
-            (
-                Method::UdpHolePunch,
-                Kind::Firewall6(reject),
-                Kind::Firewall6(reject),
-            ),
-            (Method::UdpHolePunch, symmetric(reject), full_cone()),
-            (
-                Method::TcpHolePunch,
-                port_restricted(Habit::Drop),
-                port_restricted(Habit::Drop),
-            ),
-            (Method::TcpHolePunch, full_cone(), symmetric(Habit::Drop)),
-            (
-                Method::TcpHolePunch,
-                symmetric(Habit::Drop),
-                Kind::Nat(NatConfig::address_restricted()),
-            ),
-            (
-                Method::TcpHolePunch,
-                Kind::Open,
-                port_restricted(Habit::Drop),
-            ),
-            (
-                Method::TcpSimultaneousOpen,
-                port_restricted(Habit::Drop),
-                port_restricted(Habit::Drop),
-            ),
-            (
-                Method::TcpSimultaneousOpen,
-                Kind::NoUdp(NatConfig::port_restricted()),
-                port_restricted(Habit::Drop),
-            ),
-        ] {
-            let case = Case::new(seed, a, b).alone(method);
-            assert_eq!(connects(&case), method);
-            let one_by_one = Case {
-                strategy: Strategy::Sequential,
-                ..case
-            };
-            assert_eq!(connects(&one_by_one), method);
+        for method in Method::ALL {
+            for (a, b) in pairs(method) {
+                for strategy in [Strategy::Race, Strategy::Sequential] {
+                    for (a, b) in [(&a, &b), (&b, &a)] {
+                        let case = Case::new(seed, a.clone(), b.clone()).alone(method);
+                        assert_eq!(connects(&Case { strategy, ..case }), method);
+                    }
+                }
+            }
         }
     }
 }

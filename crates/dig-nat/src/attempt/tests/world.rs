@@ -119,6 +119,7 @@ pub(super) struct World {
     /// Of a signal, one way, beside the way between the sites.
     pub(super) signal_delay: Duration,
     pub(super) signal_jitter: Duration,
+    pub(super) repeat_signals: bool,
     pub(super) signals: [u32; 2],
     /// Every datagram that left a host: from whom, where to.
     pub(super) sent: Vec<(usize, SocketAddr)>,
@@ -145,6 +146,7 @@ impl World {
             loss: 0.0,
             signal_delay: Duration::from_millis(1),
             signal_jitter: Duration::ZERO,
+            repeat_signals: false,
             signals: [0; 2],
             sent: Vec::new(),
             answered: None,
@@ -323,7 +325,10 @@ impl World {
             Output::Signal(bytes) => {
                 self.signals[peer] += 1;
                 let to = 1 - peer;
-                if !self.lost() {
+                for _ in 0..=usize::from(self.repeat_signals) {
+                    if self.lost() {
+                        continue;
+                    }
                     let way: Duration = self
                         .peers
                         .iter()
@@ -332,7 +337,10 @@ impl World {
                     let jitter = self.signal_jitter.mul_f64(self.rng.f64());
                     self.at(
                         now + way + self.signal_delay + jitter,
-                        Event::Signal { to, bytes },
+                        Event::Signal {
+                            to,
+                            bytes: bytes.clone(),
+                        },
                     );
                 }
             }
