@@ -12,7 +12,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     process::{Command, Stdio},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 /// The programs without which there is no laboratory, and the Debian packages that have them.
@@ -101,8 +101,13 @@ impl Lab {
         }
     }
 
-    /// Whether there can be a laboratory here, or why not.
+    /// Whether there can be a laboratory here, or why not. Tried once a process.
     pub fn available() -> Result<(), Unavailable> {
+        static TRIED: OnceLock<Result<(), Unavailable>> = OnceLock::new();
+        TRIED.get_or_init(Self::attempt).clone()
+    }
+
+    fn attempt() -> Result<(), Unavailable> {
         for (program, package) in PROGRAMS {
             if Command::new(program)
                 .arg("--version")
@@ -274,6 +279,9 @@ pub enum LabError {
     /// There are as many already as the address plan allows.
     #[error("the address plan has no room for more")]
     TooMany,
+    /// An interface did not come up.
+    #[error("an interface of the laboratory carries nothing: {0}")]
+    Carrier(std::io::Error),
     /// A router's connection table could not be emptied.
     #[error("the router's connections cannot be forgotten: {0}")]
     Forget(std::io::Error),

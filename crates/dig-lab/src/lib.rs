@@ -7,6 +7,7 @@
 //! Nothing in it reaches the machine's own network, and nothing of it outlives the process that made it: see `holder`.
 
 mod address;
+mod carrier;
 mod conntrack;
 mod coturn;
 mod holder;

@@ -57,6 +57,7 @@ impl Site {
         let routers = routers.collect::<Result<Vec<_>, _>>()?;
         let wires = Wires::open(&holder, &layout, &spec, seed ^ u64::from(number))?;
         holder.run(&(layout.script() + &wires.script(&layout)))?;
+        layout.wait(&holder)?;
         let miniupnpd = (layout.inner.rules.mappable)
             .then(|| Miniupnpd::new(Arc::clone(&holder), &layout.inner));
         if let Some(daemon) = &miniupnpd {

@@ -6,8 +6,9 @@ use super::{
 };
 use crate::{
     address::{Between, Network},
+    carrier,
     holder::Holder,
-    lab::LabError,
+    lab::{INTERNET, LabError},
     machine::Machine,
 };
 use std::net::{IpAddr, Ipv4Addr};
@@ -25,6 +26,11 @@ echo 0 > ipv4/conf/all/rp_filter; echo 0 > ipv4/conf/default/rp_filter
 echo 0 > ipv4/conf/all/send_redirects; echo 0 > ipv4/conf/default/send_redirects
 for f in bridge/bridge-nf-call-*; do if [ -e $f ]; then echo 0 > $f; fi; done
 ";
+
+/// A script in a namespace.
+fn inside(namespace: &str, script: &str) -> String {
+    format!("nsenter --net=/run/netns/{namespace} sh -e <<'G'\n{script}G\n")
+}
 
 /// A router.
 #[derive(Debug, Clone)]
@@ -162,6 +168,17 @@ impl Layout {
         script
     }
 
+    /// Waits until what the scripts built carries packets.
+    pub(crate) fn wait(&self, holder: &Holder) -> Result<(), LabError> {
+        wait_for(holder, INTERNET, &[&self.port()])?;
+        wait_for(holder, &self.outermost().namespace, &["wan0"])?;
+        if let Some(outer) = &self.outer {
+            wait_for(holder, &outer.namespace, &["p0", "lan0"])?;
+            wait_for(holder, &self.inner.namespace, &["wan0"])?;
+        }
+        Ok(())
+    }
+
     /// What the internet's router has to know, for `ip -batch`.
     fn internet(&self) -> String {
         let (port, outermost) = (self.port(), self.outermost());
@@ -236,14 +253,15 @@ impl Router {
         } else {
             format!("nft -f - <<'N'\n{nft}N\n")
         };
-        format!(
-            "nsenter --net=/run/netns/{} sh -e <<'G'\n{AT_ONCE}{ROUTES}ip -batch - <<'B'\nlink set lo up\n\
-             link add lan0 type bridge mcast_snooping 0\nlink set lan0 up\n{}link set wan0 up\n{}{}{more}B\n{load}G\n",
-            self.namespace,
+        let script = format!(
+            "{AT_ONCE}{ROUTES}ip -batch - <<'B'\nlink set lo up\n\
+             link add lan0 type bridge mcast_snooping 0\nlink set lan0 up\n{}link set wan0 up\n\
+             {}{}{more}B\n{load}",
             self.rules.lan.assign(1, "lan0"),
             self.wan.assign(2, "wan0"),
             self.wan.default_route(1),
-        )
+        );
+        inside(&self.namespace, &script)
     }
 }
 
@@ -268,27 +286,37 @@ impl Place<'_> {
             .map(|last| self.network.assign(last, "eth0"))
             .collect();
         let (switch, port) = (self.switch, format!("p{}", n + 1));
-        let script = format!(
-            "ip netns add {name}\n\
-             nsenter --net=/run/netns/{switch} ip -batch - <<'B'\nlink add {port} type veth peer name eth0 netns {name}\n\
-             link set {port} master lan0\nlink set {port} up\nB\n\
-             nsenter --net=/run/netns/{name} sh -e <<'G'\n{AT_ONCE}ip -batch - <<'B'\nlink set lo up\nlink set eth0 up\n{own}{}B\nG\n",
+        let configure = format!(
+            "{AT_ONCE}ip -batch - <<'B'\nlink set lo up\nlink set eth0 up\n{own}{}B\n",
             self.network.default_route(1),
         );
+        let script = format!(
+            "ip netns add {name}\nip -n {switch} -batch - <<'B'\n\
+             link add {port} type veth peer name eth0 netns {name}\n\
+             link set {port} master lan0\nlink set {port} up\nB\n{}",
+            inside(&name, &configure),
+        );
         self.holder.run(&script)?;
-        let v4 = lasts
-            .clone()
-            .filter_map(|last| self.network.ipv4(last))
-            .map(IpAddr::V4);
-        let v6 = lasts
-            .filter_map(|last| self.network.ipv6(last))
-            .map(IpAddr::V6);
+        wait_for(self.holder, switch, &[&port, "lan0"])?;
+        wait_for(self.holder, &name, &["eth0"])?;
+        let v4 = lasts.clone().filter_map(|last| self.network.ipv4(last));
+        let v6 = lasts.filter_map(|last| self.network.ipv6(last));
+        let addresses = v4.map(IpAddr::V4).chain(v6.map(IpAddr::V6)).collect();
         let path = self.holder.namespace(&name);
         Ok(Machine::open(
             name,
             path,
             self.holder.processes(),
-            v4.chain(v6).collect(),
+            addresses,
         )?)
     }
+}
+
+/// Waits until interfaces of a namespace carry packets.
+fn wait_for(holder: &Holder, namespace: &str, devices: &[&str]) -> Result<(), LabError> {
+    let path = holder.namespace(namespace);
+    let machine = Machine::open(namespace.to_owned(), path, holder.processes(), Vec::new())?;
+    machine
+        .enter(|| carrier::wait(devices))?
+        .map_err(LabError::Carrier)
 }
