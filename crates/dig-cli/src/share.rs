@@ -55,7 +55,7 @@ async fn serve(
             share = adding => share?,
             () = interrupt.wait() => return Err(Failure::new(Kind::Interrupted, "interrupted")),
         };
-        introduced(node, output).await;
+        reachable(node, output).await;
         announce(node, &share, output);
         names.insert(share.hash, share.name);
     }
@@ -110,8 +110,9 @@ async fn add(
     Ok(share)
 }
 
-/// Waits for those who are to introduce this node: the ticket names them.
-async fn introduced(node: &Node, output: &Output) {
+/// Waits for what the ticket should name: mapped ports, and who introduces this node.
+async fn reachable(node: &Node, output: &Output) {
+    node.network().mapping_settled().await;
     for via in node.network().via_settled(VIA).await {
         output.say(&format!(
             "warning: {via} cannot be reached, so it introduces nobody; it is tried again from time to time"

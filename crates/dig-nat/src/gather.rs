@@ -10,7 +10,7 @@ use crate::{
     attempt::Subnet,
     candidate::{Candidate, CandidateKind, Transport},
     io::{TcpPort, UdpHub},
-    mapping::{Mapping, PortMapper},
+    mapping::{Mapping, MethodState, MethodStatus, PortMapper},
     signaling::Observed,
 };
 use dig_types::NodeId;
@@ -175,6 +175,27 @@ impl Gatherer {
     /// What routers mapped, if they are asked at all.
     pub fn mappings(&self) -> Option<watch::Receiver<Vec<Mapping>>> {
         self.0.shared.mappings.clone()
+    }
+
+    /// Waits until routers have mapped the port, or have all refused; but no longer than until then. No wait where none is asked.
+    pub async fn mapped_by(&self, deadline: Instant) {
+        let Some(mut mappings) = self.mappings() else {
+            return;
+        };
+        let Some(mut status) = self.0.shared.mapper().as_ref().map(PortMapper::status) else {
+            return;
+        };
+        let mapped = mappings.wait_for(|mappings| mappings.iter().any(Mapping::is_advertised));
+        let asking = |status: &MethodStatus| status.state == MethodState::Asking;
+        let refused = status.wait_for(|status| !status.is_empty() && !status.iter().any(asking));
+        let over = async {
+            tokio::select! {
+                _ = mapped => {}
+                _ = refused => {}
+            }
+        };
+        // Past the deadline the node does without.
+        let _ = tokio::time::timeout_at(deadline, over).await;
     }
 
     /// Removes every mapping from the routers.

@@ -26,6 +26,7 @@ use std::{
 use tokio::{
     net::TcpListener,
     sync::{Mutex as AsyncMutex, mpsc},
+    time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -43,6 +44,10 @@ use via::Via;
 const ACCEPT_QUEUE: usize = 16;
 /// After the system could not accept a connection (no descriptors left, say), it is asked again no sooner.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long after the start of a node its first ticket may wait for routers: they answer within this time or are slow, and the
+/// hashing of what is shared goes on meanwhile.
+const ROUTERS: Duration = Duration::from_millis(400);
 
 /// Why a node cannot listen or talk.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +88,7 @@ struct Inner {
     tcp: TcpPort,
     via: Via,
     wanted: OnceLock<Wanted>,
+    started: Instant,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -136,6 +142,7 @@ impl NetworkManager {
             tcp,
             via: Via::default(),
             wanted: OnceLock::new(),
+            started: Instant::now(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
@@ -198,6 +205,13 @@ impl NetworkManager {
     pub(crate) fn keep_addresses_fresh(&self) {
         let wanted = || self.0.nat.gatherer().want();
         self.0.wanted.get_or_init(wanted);
+    }
+
+    /// Waits until routers map this node's port or refuse, but no longer than 400 ms from the node's start: a ticket that is
+    /// printed before has no mapped address.
+    pub async fn mapping_settled(&self) {
+        let deadline = self.0.started + ROUTERS;
+        self.0.nat.gatherer().mapped_by(deadline).await;
     }
 
     /// The peers that introduce this node at the moment.

@@ -8,6 +8,7 @@ mod bad_input;
 mod changed;
 mod disk;
 mod lan;
+mod paths;
 mod program;
 mod python;
 mod resume;
