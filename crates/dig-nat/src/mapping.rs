@@ -5,7 +5,7 @@
 //!
 //! - Nobody waits for a router. [`PortMapper::start`] returns at once; what is mapped appears in [`PortMapper::mappings`].
 //! - All protocols are looked for at the same time, and each transport and address family gets **one** mapping: from the most
-//!   preferred protocol that grants it (the order of [`Method::ALL`]), 250 ms after which the next may do it. Mapping the same
+//!   preferred protocol that grants it (the order of [`Method::ALL`]), and if that stays silent for a second, from the next. Mapping the same
 //!   port by several protocols would be mapping it several times in the same table: routers then let one protocol
 //!   overwrite, and refuse to renew, what another one made.
 //! - The outside port is the inside one if it is free; UDP and TCP fall back to the same other ports.

@@ -4,10 +4,13 @@
 //! of the runtime's own pool would not do either, because a runtime waits for those when it ends.
 
 use super::refusal::Refusal;
-use std::thread;
-use tokio::{runtime, sync::oneshot};
+use std::{thread, time::Duration};
+use tokio::{runtime, sync::oneshot, time::timeout};
 
-/// Runs a future on a thread of its own; dropping this one ends it at its next await.
+/// A search and reading two routers that say nothing; whatever takes longer parses for ever.
+const LIMIT: Duration = Duration::from_secs(9);
+
+/// Runs a future on a thread of its own, for [`LIMIT`] at most; dropping this one ends it at its next await.
 pub(super) async fn aside<T: Send + 'static>(
     work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
 ) -> Result<T, Refusal> {
@@ -26,6 +29,9 @@ pub(super) async fn aside<T: Send + 'static>(
                 let _ = answer.send(done);
             });
         })?;
-    // Without an answer the thread panicked over what the router wrote, or had no runtime.
-    answered.await.unwrap_or(Err(Refusal::Nonsense))
+    match timeout(LIMIT, answered).await {
+        Ok(Ok(answer)) => answer,
+        // The thread panicked over what the router wrote, or had no runtime.
+        Ok(Err(_)) | Err(_) => Err(Refusal::Nonsense),
+    }
 }

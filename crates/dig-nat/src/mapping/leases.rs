@@ -19,8 +19,9 @@ pub(super) use public::is_public;
 /// Time since any fixed start.
 pub(super) type Now = Duration;
 
-/// How long the more preferred protocols may take before the next one maps: they are one round trip on the own link.
-const HEAD_START: Duration = Duration::from_millis(250);
+/// How long the more preferred protocols may take before the next one maps: three tries. A router that is slow, not silent, would
+/// otherwise grant the same port twice, and two protocols then disagree about who may renew and remove it.
+const HEAD_START: Duration = Duration::from_secs(1);
 /// RFC 6887 §11.2.1: renewals are not closer than this.
 const MIN_RENEWAL: Duration = Duration::from_secs(4);
 /// A mapping that contradicts what others see is asked for again, in case the router's address changed; not more often than this.

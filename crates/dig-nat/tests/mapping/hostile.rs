@@ -5,8 +5,8 @@ use crate::fake::{Fake, Reply, Trap, actions, datagrams, description, done, faul
 use dig_nat::mapping::{Refusal, Verified};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
-/// Search and description together, and some for a busy machine.
-const BOUND: Duration = Duration::from_secs(8);
+/// What one protocol may take to be given up.
+const BOUND: Duration = Duration::from_millis(9500);
 
 fn home() -> Option<(Lab, Site)> {
     site(SiteKind::PortRestricted)

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 const PORT: u16 = 41234;
 
 /// How long a router on the own link may take in these tests, on a machine that is busy with others.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(12);
 
 /// Runs a future on a machine of the laboratory: its sockets are of that machine's network.
 fn on<T: Send>(machine: &Machine, test: impl AsyncFnOnce() -> T + Send) -> T {
@@ -83,6 +83,17 @@ async fn shut(mapper: PortMapper) -> Duration {
     let began = Instant::now();
     mapper.shutdown().await;
     began.elapsed()
+}
+
+/// Runs a test for each protocol alone and for all together, at the same time, each at a site of its own.
+fn each(kind: SiteKind, test: impl Fn(Option<Method>, &Site) + Sync) {
+    let Some(lab) = Lab::for_test() else { return };
+    std::thread::scope(|scope| {
+        for (method, name) in EACH.into_iter().zip(["all", "pcp", "nat-pmp", "upnp"]) {
+            let (lab, test) = (&lab, &test);
+            scope.spawn(move || test(method, &lab.site(kind, name).unwrap()));
+        }
+    });
 }
 
 fn site(kind: SiteKind) -> Option<(Lab, Site)> {
