@@ -53,6 +53,8 @@ impl FromStr for Strategy {
 pub struct AttemptConfig {
     /// The methods that may be used, tried in the order of [`Method::ALL`] whatever their order here. Default: all.
     pub methods: Vec<Method>,
+    /// What is tried before the others, if it is one of [`methods`](Self::methods): what worked last time. Default: none.
+    pub first: Option<Method>,
     /// In which order. The initiator's choice stands. Default: [`Strategy::Race`].
     pub strategy: Strategy,
     /// How long one method may take. Default: 5 s (design §7); the kernel resends a lost SYN after 1 s and 3 s.
@@ -75,6 +77,7 @@ impl AttemptConfig {
     pub fn new(seed: [u8; 32]) -> Self {
         Self {
             methods: Method::ALL.to_vec(),
+            first: None,
             strategy: Strategy::Race,
             method_timeout: Duration::from_secs(5),
             offer_timeout: Duration::from_secs(5),
@@ -90,6 +93,7 @@ impl fmt::Debug for AttemptConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AttemptConfig")
             .field("methods", &self.methods)
+            .field("first", &self.first)
             .field("strategy", &self.strategy)
             .field("method_timeout", &self.method_timeout)
             .field("offer_timeout", &self.offer_timeout)

@@ -197,8 +197,10 @@ impl Attempt {
 
     /// The first round of a method in a race: not all of them begin at the same time.
     pub(super) fn begin_later(&mut self, at: usize) -> bool {
+        let method = self.runs[at].method;
         let later = self.config.strategy == Strategy::Race
-            && self.runs[at].method == Method::TcpSimultaneousOpen;
+            && method == Method::TcpSimultaneousOpen
+            && self.config.first != Some(method);
         if later {
             self.runs[at].wait = Wait::Begin(self.now + LAST_RESORT);
         }

@@ -72,13 +72,15 @@ impl Attempt {
         remote.observe(observed);
         self.remote = Some(remote);
         self.welcome_early();
-        let methods: Vec<Method> = self
+        let mut methods: Vec<Method> = self
             .terms
             .methods
             .iter()
             .copied()
             .filter(|method| self.agreed(*method))
             .collect();
+        // Stable, so the others keep their order.
+        methods.sort_by_key(|method| self.config.first != Some(*method));
         match self.config.strategy {
             Strategy::Race => methods
                 .into_iter()
@@ -219,7 +221,8 @@ impl Attempt {
             .extend(doomed.into_iter().map(|id| Output::Abandon { id }));
     }
 
-    /// The session over the path given works: the others are given up, and the peer is told. Of no effect on the responder.
+    /// The session over the path given is made: the others are given up, and the peer is told. Not sooner: a peer that is told
+    /// before it has read what comes over the path closes it. Of no effect on the responder.
     pub fn confirm(&mut self, now: Duration) {
         if !self.advance(now) {
             return;

@@ -307,3 +307,22 @@ proptest! {
         }
     }
 }
+
+/// Carriers ask for few messages.
+#[test]
+fn a_race_says_little() {
+    for habit in [Habit::Drop, Habit::Reject] {
+        let case = Case::new(2, home(habit), home(habit));
+        let world = case.run();
+        check_path(&case, &world, path(&world).unwrap());
+        let took = took(&world);
+        assert!(took <= case.rtt() * 3 / 2, "{took:?}");
+        let [initiator, responder] = world.signals;
+        assert!(initiator <= 5 && responder <= 3, "{:?}", world.signals);
+        let blocked = Case::new(2, Kind::NoUdp(NatConfig::port_restricted()), home(habit));
+        let world = blocked.run();
+        let [initiator, responder] = world.signals;
+        println!("{:?}", world.signals);
+        assert!(initiator <= 12 && responder <= 8, "{:?}", world.signals);
+    }
+}
