@@ -54,7 +54,7 @@ pub enum DiscoverError {
 
 /// Finds out what stands between this machine and the public network.
 ///
-/// Takes 0.1 s without a NAT or firewall, about one second behind one and four if the servers are 200 ms away, three to five if
+/// Takes 0.1 s without a NAT or firewall, about a second and a half behind one and four if the servers are 200 ms away, three to five if
 /// UDP is blocked, never more than 15; up to five minutes with [`DiscoverConfig::lifetime`]. Sends fewer than 100 datagrams to each server.
 pub async fn discover(config: DiscoverConfig) -> Result<NatReport, DiscoverError> {
     let started = Instant::now();

@@ -330,11 +330,11 @@ impl Discovery {
         }
     }
 
-    /// Twice the round trip that was seen and some slack, doubling, four times in all: 0.9 s on a fast way, 4.1 s at 200 ms.
+    /// Twice the round trip that was seen and some slack, doubling, four times in all: 1.4 s on a fast way, 4.1 s at 200 ms.
     fn paced(&self) -> Schedule {
         let round_trip = self.round_trip.unwrap_or(Duration::from_millis(250));
         let first = round_trip * 2 + Duration::from_millis(50);
-        let first = first.clamp(Duration::from_millis(100), Duration::from_millis(500));
+        let first = first.clamp(Duration::from_millis(150), Duration::from_millis(500));
         Schedule {
             first,
             tries: 4,
