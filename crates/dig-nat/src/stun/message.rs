@@ -224,7 +224,7 @@ pub enum Message {
     Request {
         /// What.
         request: Request,
-        /// Attributes that it demands to be understood and that are not: at most [`MAX_ATTRIBUTES`].
+        /// Attributes that it demands to be understood and that are not: at most 24.
         unknown: Vec<u16>,
     },
     /// Somebody answers.
