@@ -153,9 +153,7 @@ impl NatTraversalManager {
         let (progress, told) = mpsc::channel(PROGRESS);
         let (orders, commands) = mpsc::unbounded_channel();
         let audience = Audience::new(progress, commands);
-        if let Err((audience, error)) = self.0.begin(peer, audience) {
-            audience.refuse(Failed::before(peer, error));
-        }
+        self.0.begin_for(peer, audience);
         Connecting::new(told, orders)
     }
 
@@ -229,6 +227,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
+    /// Begins, and says so if it cannot.
+    fn begin_for(self: &Arc<Self>, peer: NodeId, audience: Audience) {
+        if let Err((audience, error)) = self.begin(peer, audience) {
+            audience.refuse(Failed::before(peer, error));
+        }
+    }
+
     /// Begins an attempt of our own, or joins one that the peer began.
     fn begin(
         self: &Arc<Self>,
@@ -276,8 +281,19 @@ impl Shared {
         let driver = Driver::new(Arc::clone(self), peer, inbox, audience);
         let shared = Arc::clone(self);
         self.tasks.spawn(async move {
-            driver.run(begin).await;
-            lock(&shared.table).leave(peer, number);
+            let mut unread = driver.run(begin).await;
+            let mut late = Vec::new();
+            {
+                // Under the lock nobody can put anything more into the inbox.
+                let mut table = lock(&shared.table);
+                table.leave(peer, number);
+                while let Ok(handed) = unread.try_recv() {
+                    late.extend(handed.into_audience());
+                }
+            }
+            for audience in late {
+                shared.begin_for(peer, audience);
+            }
         });
     }
 

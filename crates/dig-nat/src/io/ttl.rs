@@ -76,7 +76,8 @@ mod system {
     }
 }
 
-#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+#[cfg(test)]
+#[cfg(any(target_os = "linux", target_os = "android"))]
 mod tests {
     use super::super::{OsUdp, UdpPort as _};
     use nix::{

@@ -53,6 +53,16 @@ pub(super) enum Inbox {
     Join(Audience),
 }
 
+impl Inbox {
+    /// Whoever wants the path.
+    pub(super) fn into_audience(self) -> Option<Audience> {
+        match self {
+            Self::Join(audience) => Some(audience),
+            Self::Message(_) | Self::Turn(_) => None,
+        }
+    }
+}
+
 /// Whether a message may begin an attempt.
 pub(super) fn is_offer(opened: &Opened) -> bool {
     matches!(Message::decode(&opened.body), Ok(Message::Offer(_)))
@@ -69,10 +79,20 @@ pub(super) struct Driver {
 
 /// Why an attempt ends before it has begun, or gives way.
 enum Early {
-    Turned(Opened),
-    Failed(TraverseError),
+    Turned(Box<Opened>),
+    Failed(Box<TraverseError>),
     /// Whoever asked has gone.
     Gone,
+}
+
+impl Early {
+    fn failed(error: TraverseError) -> Self {
+        Self::Failed(Box::new(error))
+    }
+
+    fn turned(opened: Opened) -> Self {
+        Self::Turned(Box::new(opened))
+    }
 }
 
 impl Driver {
@@ -90,8 +110,13 @@ impl Driver {
         }
     }
 
-    /// Runs until there is no attempt with the peer any more.
-    pub(super) async fn run(mut self, mut begin: Begin) {
+    /// Runs until there is no attempt with the peer any more; gives what was not looked at.
+    pub(super) async fn run(mut self, begin: Begin) -> mpsc::Receiver<Inbox> {
+        self.attempts(begin).await;
+        self.inbox
+    }
+
+    async fn attempts(&mut self, mut begin: Begin) {
         let shared = Arc::clone(&self.shared);
         let _fresh = shared.gatherer.want();
         loop {
@@ -103,9 +128,9 @@ impl Driver {
             shared.post.forget(id);
             begin = match ended {
                 Ok(()) | Err(Early::Gone) => return,
-                Err(Early::Turned(opened)) => Begin::Answer(opened),
+                Err(Early::Turned(opened)) => Begin::Answer(*opened),
                 Err(Early::Failed(error)) => {
-                    let failed = Failed::before(self.peer, error);
+                    let failed = Failed::before(self.peer, *error);
                     tracing::debug!(peer = %self.peer, attempt = %id, %failed, "no attempt");
                     self.audience.tell(Progress::Failed(failed));
                     return;
@@ -118,7 +143,8 @@ impl Driver {
         let (prekey, begin) = self.prepare(begin).await?;
         let shared = Arc::clone(&self.shared);
         let (local, fresh) = shared.local();
-        let config = shared.attempt_config().map_err(Early::Failed)?;
+        let mut config = shared.attempt_config().map_err(Early::failed)?;
+        config.first = shared.memory.recall(shared.network(), self.peer);
         let now = shared.start.elapsed();
         let attempt = match begin {
             Begin::Offer(id) => Attempt::initiate(now, config, local, self.peer, id),
@@ -177,9 +203,9 @@ impl Driver {
         tokio::pin!(needed);
         loop {
             tokio::select! {
-                () = shared.closing.cancelled() => return Err(Early::Failed(TraverseError::Closed)),
+                () = shared.closing.cancelled() => return Err(Early::failed(TraverseError::Closed)),
                 prekey = &mut needed => {
-                    let prekey = prekey.map_err(|error| Early::Failed(error.into()))?;
+                    let prekey = prekey.map_err(|error| Early::failed(error.into()))?;
                     return Ok((prekey, begin));
                 }
                 command = self.audience.next() => {
@@ -188,7 +214,7 @@ impl Driver {
                     }
                 }
                 handed = self.inbox.recv() => match handed {
-                    Some(Inbox::Turn(opened)) => return Err(Early::Turned(opened)),
+                    Some(Inbox::Turn(opened)) => return Err(Early::turned(opened)),
                     Some(Inbox::Join(audience)) => self.audience = audience,
                     // An offer that is repeated before its first copy was answered.
                     Some(Inbox::Message(_)) => {}
@@ -335,12 +361,19 @@ impl Running<'_> {
 
     fn handed(&mut self, handed: Option<Inbox>) -> Result<(), Early> {
         match handed {
+            // The word to give way did not fit into the inbox.
+            Some(Inbox::Message(opened)) if opened.attempt != self.attempt.id() => {
+                if is_offer(&opened) {
+                    return Err(Early::turned(opened));
+                }
+                Ok(())
+            }
             Some(Inbox::Message(opened)) => {
                 let now = self.now();
                 self.attempt.on_signal(now, &opened.body, &opened.observed);
                 Ok(())
             }
-            Some(Inbox::Turn(opened)) => Err(Early::Turned(opened)),
+            Some(Inbox::Turn(opened)) => Err(Early::turned(opened)),
             Some(Inbox::Join(audience)) => {
                 self.driver.audience = audience;
                 Ok(())

@@ -176,3 +176,23 @@ fn what_cannot_work_fails_with_its_reason_in_its_time() {
         "{trace:#?}"
     );
 }
+
+#[test]
+fn what_worked_last_time_is_tried_first() {
+    let Some(pair) = Pair::build(SiteKind::PortRestricted, SiteKind::PortRestricted) else {
+        return;
+    };
+    for (worked, expected) in [
+        (None, Method::TcpHolePunch),
+        (Some(Method::UdpHolePunch), Method::UdpHolePunch),
+    ] {
+        let wish = Wish {
+            strategy: Strategy::Sequential,
+            worked,
+            ..Wish::methods(&Method::ALL)
+        };
+        let found = pair.try_by(wish);
+        let found = found.unwrap_or_else(|trace| panic!("{trace:#?}"));
+        assert_eq!(found.method, expected);
+    }
+}

@@ -7,7 +7,7 @@ use dig_nat::{
     candidate::{CandidateKind, Transport},
     gather::Wanted,
     io::{OsUdp, Sorted, TcpPort, UdpHub, UdpReader},
-    manager::{NatConfig, NatTraversalManager, Parts, Path, Progress, Remembered},
+    manager::{NatConfig, NatTraversalManager, NetworkKey, Parts, Path, PathMemory, Progress},
     signaling::{
         Observed,
         memory::{MemoryConfig, MemoryNetwork},
@@ -83,6 +83,20 @@ impl Rendezvous {
 pub(crate) struct Wish {
     pub(crate) methods: Vec<Method>,
     pub(crate) strategy: Strategy,
+    /// What is remembered to have worked last time.
+    pub(crate) worked: Option<Method>,
+}
+
+/// Remembers one thing of everybody.
+#[derive(Debug)]
+struct Worked(Option<Method>);
+
+impl PathMemory for Worked {
+    fn recall(&self, _: NetworkKey, _: NodeId) -> Option<Method> {
+        self.0
+    }
+
+    fn remember(&self, _: NetworkKey, _: NodeId, _: Option<Method>) {}
 }
 
 impl Wish {
@@ -90,6 +104,7 @@ impl Wish {
         Self {
             methods: methods.to_vec(),
             strategy: Strategy::Race,
+            worked: None,
         }
     }
 }
@@ -155,7 +170,7 @@ impl Node {
             signaling: Arc::new(signaling),
             udp: hub,
             tcp: Some(tcp),
-            memory: Arc::new(Remembered::default()),
+            memory: Arc::new(Worked(wish.worked)),
             clock: Arc::new(SystemClock),
         };
         let manager = NatTraversalManager::new(config, parts).unwrap();
