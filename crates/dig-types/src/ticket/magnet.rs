@@ -69,25 +69,31 @@ pub(super) fn parse(text: &str) -> Result<Ticket, TicketError> {
     }
     let mut ticket = Ticket::new(hash.ok_or(TicketError::Field("no xt=urn:dig: in the link"))?);
     (ticket.size, ticket.name) = (size, name);
-    for peer in peers {
-        let Some(id) = peer.node else {
-            ticket.anonymous.push(peer.addr);
-            continue;
-        };
-        match ticket.nodes.iter_mut().find(|node| node.node == id) {
-            Some(node) if node.addrs.len() == Ticket::MAX_ADDRS => {
-                return Err(TicketError::Field("a node has more than 8 addresses"));
-            }
-            Some(node) => node.addrs.push(peer.addr),
-            None => ticket.nodes.push(TicketNode {
-                node: id,
-                addrs: vec![peer.addr],
-                mapped: Vec::new(),
-                via: Vec::new(),
-            }),
-        }
-    }
+    peers
+        .into_iter()
+        .try_for_each(|peer| add(&mut ticket, peer))?;
     Ok(ticket)
+}
+
+/// Adds an address to the node that has it, or a node of its own.
+fn add(ticket: &mut Ticket, peer: PeerAddr) -> Result<(), TicketError> {
+    let Some(id) = peer.node else {
+        ticket.anonymous.push(peer.addr);
+        return Ok(());
+    };
+    match ticket.nodes.iter_mut().find(|node| node.node == id) {
+        Some(node) if node.addrs.len() == Ticket::MAX_ADDRS => {
+            return Err(TicketError::Field("a node has more than 8 addresses"));
+        }
+        Some(node) => node.addrs.push(peer.addr),
+        None => ticket.nodes.push(TicketNode {
+            node: id,
+            addrs: vec![peer.addr],
+            mapped: Vec::new(),
+            via: Vec::new(),
+        }),
+    }
+    Ok(())
 }
 
 fn escape(text: &str) -> String {
