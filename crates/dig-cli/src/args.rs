@@ -225,7 +225,7 @@ pub(crate) struct DoctorArgs {
     /// Do not ask the router whether it maps ports
     #[arg(long, env = "DIGNET_NO_UPNP", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) no_upnp: bool,
-    /// Also measure how long the NAT keeps an unused binding; takes up to two minutes
+    /// Also measure how long the NAT keeps an unused binding; takes up to five minutes
     #[arg(long)]
     pub(crate) lifetime: bool,
 }

@@ -41,13 +41,16 @@ fn both_forms_round_trip() {
     let ticket = sample();
     assert_eq!(ticket.to_string().parse::<Ticket>().unwrap(), ticket);
     let link = ticket.to_magnet();
-    assert_eq!(
-        link.parse::<Ticket>().unwrap(),
-        Ticket {
-            kind: None,
-            ..ticket
-        }
-    );
+    // A link has no place for what only this protocol knows.
+    let mut plain = Ticket {
+        kind: None,
+        ..ticket
+    };
+    for node in &mut plain.nodes {
+        node.mapped.clear();
+        node.via.clear();
+    }
+    assert_eq!(link.parse::<Ticket>().unwrap(), plain);
     assert!(link.contains("dn=my%20movie%20%281%29.mp4"), "{link}");
 }
 
