@@ -23,6 +23,7 @@ use clap::{Args, Subcommand};
 use dig_lab::{Lab, SiteKind};
 use dignet::Program;
 use document::Document;
+use folder::Folder;
 use std::{path::PathBuf, process::Command, time::Duration};
 
 /// What the laboratory can be used for.
@@ -86,14 +87,16 @@ fn is_available() -> anyhow::Result<bool> {
 }
 
 impl Conditions {
-    /// The program that was named, or the one of this workspace, built first.
-    fn program(&self, workspace: &Workspace) -> anyhow::Result<Program> {
-        let path = match &self.program {
-            Some(program) => program
-                .canonicalize()
-                .with_context(|| format!("no program {}", program.display()))?,
+    /// The program that was named, or the one of this workspace, built first: a copy in that folder, since somebody may build the next
+    /// one meanwhile.
+    fn program(&self, workspace: &Workspace, folder: &Folder) -> anyhow::Result<Program> {
+        let original = match &self.program {
+            Some(program) => program.clone(),
             None => self.build(workspace)?,
         };
+        let path = folder.0.join("dignet");
+        std::fs::copy(&original, &path)
+            .with_context(|| format!("no program {}", original.display()))?;
         let logs = self.logs.clone();
         Ok(Program { path, logs })
     }

@@ -89,7 +89,8 @@ const TELLING: &[(SiteKind, SiteKind)] = &[
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()> {
     let pairs = options.pairs();
     ensure!(!pairs.is_empty(), "no pair is left");
-    let program = options.conditions.program(workspace)?;
+    let folder = Folder::create()?;
+    let program = options.conditions.program(workspace, &folder)?;
     let (begun, done) = (Instant::now(), AtomicUsize::new(0));
     eprintln!(
         "{} pairs, {} downloads each, {} ms round trip, seed {}",
@@ -98,7 +99,6 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
         options.conditions.delay,
         options.conditions.seed
     );
-    let folder = Folder::create()?;
     let tallies = queue::run(&pairs, options.conditions.jobs, |index, pair| {
         let dir = folder.0.join(format!("{index}-{}", habit_name(pair.habit)));
         let tally = options.measure(pair, &program, &dir);

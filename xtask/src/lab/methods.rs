@@ -13,7 +13,10 @@ use super::{
 use crate::workspace::Workspace;
 use clap::Args;
 use dig_lab::{Habit, SiteKind};
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 /// Every method, as `--methods` takes them.
 const METHODS: [&str; 8] = [
@@ -29,6 +32,8 @@ const METHODS: [&str; 8] = [
 
 /// How long a getter waits for a path.
 const TIMEOUT: Duration = Duration::from_secs(8);
+/// How long a download may take that fails, its programs' starts and ends included.
+const PATIENCE: Duration = Duration::from_secs(11);
 /// How much slower than the best method alone the race may be.
 const SLOWER: Duration = Duration::from_millis(100);
 
@@ -77,11 +82,13 @@ pub(super) struct Attempt {
     /// Whether it can work.
     pub(super) can: bool,
     pub(super) tally: Tally,
+    /// The longest time that a download took.
+    pub(super) slowest: Duration,
 }
 
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()> {
-    let program = options.conditions.program(workspace)?;
     let folder = Folder::create()?;
+    let program = options.conditions.program(workspace, &folder)?;
     let apart = PAIRS
         .iter()
         .map(|&(host, getter)| pair(host, getter, false));
@@ -145,10 +152,12 @@ impl Options {
             ..Manner::default()
         };
         let runs = if can { self.runs } else { 1 };
-        let download = |_| {
-            let outcome = scene
-                .download(&manner)
-                .map_err(|error| format!("{error:#}"))?;
+        let mut slowest = Duration::ZERO;
+        let mut download = |_| {
+            let begun = Instant::now();
+            let outcome = scene.download(&manner);
+            slowest = slowest.max(begun.elapsed());
+            let outcome = outcome.map_err(|error| format!("{error:#}"))?;
             match method {
                 Some(method) if outcome.method != method => Err(format!(
                     "connected by {}, which was not asked for",
@@ -157,16 +166,18 @@ impl Options {
                 _ => Ok(outcome),
             }
         };
-        let runs = (0..runs).map(download).collect();
+        let runs = (0..runs).map(&mut download).collect();
+        let tally = Tally {
+            pair: *pair,
+            expected: Expected::Nothing,
+            round_trip: scene.round_trip,
+            runs,
+        };
         Attempt {
             method,
             can,
-            tally: Tally {
-                pair: *pair,
-                expected: Expected::Nothing,
-                round_trip: scene.round_trip,
-                runs,
-            },
+            tally,
+            slowest,
         }
     }
 }
@@ -186,7 +197,7 @@ impl Attempt {
         if !self.can && successes > 0 {
             return Some("connected where it cannot; is the oracle wrong?".to_owned());
         }
-        None
+        (self.slowest > PATIENCE).then(|| format!("it took {} s", self.slowest.as_secs()))
     }
 
     fn median(&self) -> Option<Duration> {

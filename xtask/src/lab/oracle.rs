@@ -21,6 +21,8 @@ struct Border {
     /// Its outside port is the same for every remote end.
     steady: bool,
     filter: Filter,
+    /// The addresses behind it are not those that others see.
+    translated: bool,
     /// Ports are opened on request, and the result is public.
     mappable: bool,
 }
@@ -72,12 +74,18 @@ pub(super) enum Expected {
 const PUBLIC: Border = Border {
     steady: true,
     filter: Filter::Absent,
+    translated: false,
     mappable: false,
 };
 
-const HOME: Border = Border {
+const FIREWALL: Border = Border {
     filter: Filter::AddressAndPort,
     ..PUBLIC
+};
+
+const HOME: Border = Border {
+    translated: true,
+    ..FIREWALL
 };
 
 impl Nature {
@@ -113,11 +121,11 @@ impl Nature {
             },
             SiteKind::Ipv6Firewall => Self {
                 v4: None,
-                v6: Some(HOME),
+                v6: Some(FIREWALL),
                 ..v4(HOME)
             },
             SiteKind::DualStack => Self {
-                v6: Some(HOME),
+                v6: Some(FIREWALL),
                 ..v4(HOME)
             },
             // What a mapping of the inner router leads to is private, and the outer NAT filters as any other.
@@ -199,7 +207,7 @@ pub(super) fn can(method: &str, host: SiteKind, getter: SiteKind, together: bool
         "local" => together,
         // Behind one NAT that does not hairpin, nothing but the local network leads to the other one.
         _ if together => false,
-        "direct" => reached == Some(Meeting::Dial),
+        "direct" => reached == Some(Meeting::Dial) || both_untranslated(host, getter),
         "pcp" | "nat-pmp" | "upnp" => reached.is_some() && (mapped(host) || mapped(getter)),
         "udp-hole-punch" => punched(host, getter, possible.udp),
         "tcp-hole-punch" => punched(host, getter, possible.tcp),
@@ -215,6 +223,12 @@ fn punched(host: SiteKind, getter: SiteKind, meeting: Option<Meeting>) -> bool {
         Some(Meeting::Mapping) => both_steady(host, getter),
         other => other.is_some(),
     }
+}
+
+/// Both dial the other's own address, which opens both firewalls.
+fn both_untranslated(host: SiteKind, getter: SiteKind) -> bool {
+    let own = |kind| Nature::of(kind).v6.is_some_and(|border| !border.translated);
+    own(host) && own(getter)
 }
 
 fn both_steady(host: SiteKind, getter: SiteKind) -> bool {
@@ -339,11 +353,13 @@ mod tests {
     #[test]
     fn methods_alone_work_where_they_should() {
         use SiteKind::{
-            Open, PortRestricted, SymmetricRandom, UdpBlocked, UpnpPrivate, UpnpRouter,
+            DualStack, Ipv6Firewall, Open, PortRestricted, SymmetricRandom, UdpBlocked,
+            UpnpPrivate, UpnpRouter,
         };
         for (method, host, getter, possible) in [
             ("direct", Open, PortRestricted, true),
             ("direct", PortRestricted, PortRestricted, false),
+            ("direct", Ipv6Firewall, DualStack, true),
             ("upnp", SymmetricRandom, UpnpRouter, true),
             ("upnp", UpnpPrivate, SymmetricRandom, false),
             ("udp-hole-punch", PortRestricted, PortRestricted, true),
