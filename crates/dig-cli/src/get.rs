@@ -244,7 +244,7 @@ fn connected(event: &DownloadEvent, output: &Output) {
     );
     let place = remote.map(|addr| format!(" at {addr}")).unwrap_or_default();
     output.say(&format!(
-        "Connected to {}{place} ({path}, {transport})",
+        "Connected to {}{place} ({path}, {method}, {transport})",
         node.short()
     ));
 }

@@ -128,7 +128,8 @@ impl DownloadError {
                 "the node that answers is not the one that the ticket names; ask for a new ticket"
             }
             Self::NoConnection { .. } => {
-                "is the other machine on, and does its firewall let UDP and TCP in on that port?"
+                "is the other machine on, and does its firewall let UDP and TCP in on that port? Behind NATs, run \
+                 `dignet relay` where both sides reach it and name it on both with --via; `dignet doctor` says what else helps"
             }
             Self::Refused { .. } => {
                 "ask the other side to trust your node id (`dignet id`), then use --identity home"
