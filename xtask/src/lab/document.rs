@@ -79,13 +79,25 @@ fn circumstances() -> String {
         text.unwrap_or_default()
     };
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);
-    let words: Vec<String> = std::env::args().skip(1).collect();
     format!(
         "Measured on {} with `cargo xtask {}`, {} with {cpus} CPUs",
         output("date", &["-u", "+%Y-%m-%d"]),
-        words.join(" "),
+        command(std::env::args().skip(1)),
         output("uname", &["-sr"])
     )
+}
+
+/// The words of the command that decide what is measured.
+fn command(mut words: impl Iterator<Item = String>) -> String {
+    let mut command = Vec::new();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--write" => {}
+            "--logs" => drop(words.next()),
+            _ => command.push(word),
+        }
+    }
+    command.join(" ")
 }
 
 /// The sites in the order of the matrix, with the short names of its columns.
@@ -251,6 +263,15 @@ mod tests {
         );
         let error = document.replace("matrix", "new").unwrap_err().to_string();
         assert!(error.contains("matrix"), "{error}");
+    }
+
+    #[test]
+    fn commands_are_shown_without_what_makes_no_difference() {
+        let words = [
+            "lab", "matrix", "--write", "--runs", "9", "--logs", "/tmp/x", "--dev",
+        ];
+        let shown = command(words.into_iter().map(str::to_owned));
+        assert_eq!(shown, "lab matrix --runs 9 --dev");
     }
 
     #[test]
