@@ -3,16 +3,17 @@
 
 use super::{Mapping, MethodState, MethodStatus, Verified, refusal::Refusal};
 use crate::candidate::Transport;
-use dig_types::Method;
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
+mod ask;
 mod epoch;
 mod public;
 
+pub(super) use ask::{Ask, Granted, Protocol, Removal, Slot, Want, Way};
 use epoch::Epoch;
 pub(super) use public::is_public;
 
@@ -31,97 +32,6 @@ const FIRST_RETRY: Duration = Duration::from_secs(60);
 const LAST_RETRY: Duration = Duration::from_secs(3600);
 /// Outside ports that are tried by UPnP, the own one first; the other protocols let the router choose.
 const MAX_PORTS: u32 = 8;
-
-/// A protocol that routers map by, in the order of preference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Protocol {
-    Pcp,
-    NatPmp,
-    Upnp,
-}
-
-impl Protocol {
-    pub(super) const ALL: [Self; 3] = [Self::Pcp, Self::NatPmp, Self::Upnp];
-
-    pub(super) const fn method(self) -> Method {
-        match self {
-            Self::Pcp => Method::Pcp,
-            Self::NatPmp => Method::NatPmp,
-            Self::Upnp => Method::Upnp,
-        }
-    }
-}
-
-/// One protocol with the gateway of one address family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Way {
-    pub(super) protocol: Protocol,
-    pub(super) ipv6: bool,
-}
-
-/// What is to be reachable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Want {
-    pub(super) ipv6: bool,
-    pub(super) transport: Transport,
-}
-
-/// One thing that one protocol may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Slot {
-    // First, so that iteration is in the order of preference.
-    pub(super) protocol: Protocol,
-    pub(super) want: Want,
-}
-
-impl Slot {
-    pub(super) const fn way(self) -> Way {
-        Way {
-            protocol: self.protocol,
-            ipv6: self.want.ipv6,
-        }
-    }
-}
-
-/// What the caller is to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ask {
-    /// Find out whether the router speaks that protocol; then [`Leases::found`].
-    Find(Way),
-    /// Ask for a mapping or its renewal; then [`Leases::answered`].
-    Map {
-        slot: Slot,
-        /// The outside port to ask for.
-        external_port: u16,
-        /// `None` asks for a permanent one.
-        lease: Option<Duration>,
-        /// What [`Granted`] said, when it is a renewal.
-        token: Option<u16>,
-    },
-}
-
-/// What is to be removed from a router.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Removal {
-    pub(super) slot: Slot,
-    pub(super) external_port: u16,
-    /// What [`Granted`] said.
-    pub(super) token: Option<u16>,
-}
-
-/// What a router granted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Granted {
-    /// Its outside address, if it told.
-    pub(super) external: Option<IpAddr>,
-    pub(super) port: u16,
-    /// `None`: for ever.
-    pub(super) lifetime: Option<Duration>,
-    /// Seconds since it forgot everything, if it tells.
-    pub(super) epoch: Option<u32>,
-    /// The number of a pinhole.
-    pub(super) token: Option<u16>,
-}
 
 #[derive(Debug, Clone, Copy)]
 struct Held {

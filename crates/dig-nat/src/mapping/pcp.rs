@@ -73,7 +73,8 @@ impl MapRequest {
         if opcode & RESPONSE != 0 && (version == 0 || code == 1) {
             return Some(Err(Refusal::Unsupported));
         }
-        let well_formed = (HEADER..=MAX_LENGTH).contains(&bytes.len()) && bytes.len() % 4 == 0;
+        let well_formed =
+            (HEADER..=MAX_LENGTH).contains(&bytes.len()) && bytes.len().is_multiple_of(4);
         if version != VERSION || opcode != RESPONSE | MAP || !well_formed {
             return None;
         }

@@ -82,7 +82,11 @@ impl Fake {
         let answers: Vec<_> = locations.iter().map(answer).collect();
         self.serve_udp(socket, move |question| {
             let is_search = question.starts_with(b"M-SEARCH * HTTP/1.1\r\n");
-            is_search.then(|| answers.clone()).unwrap_or_default()
+            if is_search {
+                answers.clone()
+            } else {
+                Vec::new()
+            }
         });
     }
 
@@ -118,12 +122,9 @@ impl Fake {
         let answer = Arc::new(answer);
         self.threads.push(std::thread::spawn(move || {
             while !over.load(Ordering::Relaxed) {
-                let stream = match listener.accept() {
-                    Ok((stream, _)) => stream,
-                    Err(_) => {
-                        std::thread::sleep(TICK / 10);
-                        continue;
-                    }
+                let Ok((stream, _)) = listener.accept() else {
+                    std::thread::sleep(TICK / 10);
+                    continue;
                 };
                 let (over, requests) = (Arc::clone(&over), Arc::clone(&requests));
                 let answer = Arc::clone(&answer);

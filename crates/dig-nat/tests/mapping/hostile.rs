@@ -82,8 +82,10 @@ fn bomb() -> String {
     )
 }
 
+type Body = (&'static str, fn() -> Reply);
+
 /// Bodies that no honest router sends.
-fn bodies() -> [(&'static str, fn() -> Reply); 7] {
+fn bodies() -> [Body; 7] {
     [
         ("empty", || Reply::text("")),
         ("not XML", || Reply::Body(vec![0xff; 1000])),

@@ -2,6 +2,11 @@
 //!
 //! Needs root, as every laboratory does; says so and passes without testing anything where it cannot, except under `CI`.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on must fail at once"
+)]
+
 mod fake;
 mod hostile;
 mod miniupnpd;

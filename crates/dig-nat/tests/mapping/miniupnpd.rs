@@ -51,7 +51,7 @@ fn ports_are_mapped_while_it_runs_and_closed_after_it() {
                 .await
                 .unwrap()
                 .unwrap();
-            reachable(&host, &server, mappings[0].external).await;
+            reachable(&host, &server, mappings[0].external);
             let ended = shut(mapper).await;
             assert!(ended < Duration::from_millis(800), "{method:?}: {ended:?}");
             eventually(|| open(&site).is_empty());
@@ -61,7 +61,7 @@ fn ports_are_mapped_while_it_runs_and_closed_after_it() {
 }
 
 /// A stranger's datagram arrives through the mapping.
-async fn reachable(host: &Machine, server: &Machine, external: SocketAddr) {
+fn reachable(host: &Machine, server: &Machine, external: SocketAddr) {
     let socket = host
         .enter(|| std::net::UdpSocket::bind(("0.0.0.0", PORT)))
         .unwrap()

@@ -1,6 +1,7 @@
 //! Leases in virtual time: a router that is a few lines, and hours that take microseconds.
 
 use super::*;
+use dig_types::Method;
 use proptest::prelude::*;
 
 const PORT: u16 = 40000;
@@ -435,9 +436,11 @@ fn pinholes_are_wanted_where_there_is_an_ipv6_address() {
     );
 }
 
+/// Outside address, port, lifetime and epoch; or an error.
+type Said = Result<(Option<[u8; 4]>, u16, Option<u32>, Option<u32>), u8>;
+
 /// What a router of the property test says.
-fn answers() -> impl Strategy<Value = Result<(Option<[u8; 4]>, u16, Option<u32>, Option<u32>), u8>>
-{
+fn answers() -> impl Strategy<Value = Said> {
     let good = (
         any::<Option<[u8; 4]>>(),
         any::<u16>(),
