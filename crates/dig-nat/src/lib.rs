@@ -2,7 +2,7 @@
 //!
 //! # What it does
 //!
-//! - [`manager::NatTraversalManager`] finds a path to a peer when asked, and takes part when a peer asks (whitepaper sections 3 and 9).
+//! - [`traversal::NatTraversalManager`] finds a path to a peer when asked, and takes part when a peer asks (whitepaper sections 3 and 9).
 //! - [`attempt::Attempt`] is one such search: local networks, public addresses, mapped ports, UDP and TCP hole punching, TCP simultaneous
 //!   open, one after the other or all at once.
 //! - [`gather`] knows where this node may be reached, [`mapping`] opens ports of routers, [`report`] says how a NAT behaves, in words.
@@ -22,7 +22,7 @@
 //! # How it is driven
 //!
 //! Attempts, STUN, reports, seals and the rendezvous are state machines: they take `now` and what arrived, and say what to send and when to be
-//! called again. Only [`io`], [`gather`], [`mapping`], the `io` modules of [`stun`] and [`report`], and [`manager`] touch
+//! called again. Only [`io`], [`gather`], [`mapping`], the `io` modules of [`stun`] and [`report`], and [`traversal`] touch
 //! sockets, tasks and clocks; they need a tokio runtime. Whoever owns the sockets hands over what arrives on them:
 //! [`io::UdpHub::receive`] for every datagram, [`io::TcpPort::sort`] for every accepted stream. The rest is asking for paths:
 //!
@@ -30,8 +30,8 @@
 //! use dig_identity::{Algorithm, CryptoIdentity};
 //! use dig_nat::{
 //!     io::{OsUdp, TcpPort, UdpHub, UdpReader},
-//!     manager::{NatConfig, NatTraversalManager, Parts, Progress, Remembered},
 //!     signaling::{Signaling, prekey::Prekeys},
+//!     traversal::{NatConfig, NatTraversalManager, Parts, Progress, Remembered},
 //! };
 //! use dig_types::{Clock as _, NodeId, SystemClock};
 //! use futures::StreamExt as _;
@@ -89,10 +89,10 @@ pub mod attempt;
 pub mod candidate;
 pub mod gather;
 pub mod io;
-pub mod manager;
 pub mod mapping;
 pub mod rendezvous;
 pub mod report;
 pub mod signaling;
 pub mod stun;
 pub mod trace;
+pub mod traversal;

@@ -8,10 +8,10 @@ use dig_nat::{
     candidate::CandidateKind,
     gather::Wanted,
     io::{OsUdp, Sorted, TcpPort, UdpHub},
-    manager::{NatConfig, NatTraversalManager, Parts, Path, Remembered},
     mapping::PortMapperConfig,
     rendezvous::CarrierEvent,
     signaling::prekey::{PrekeyError, Prekeys},
+    traversal::{NatConfig, NatTraversalManager, Parts, Path, Remembered},
 };
 use dig_session::{Endpoint, PlainUdp, SessionConfig, StreamDialer, TcpDialer};
 use dig_transfer::{lane::Lane, serve::Server};

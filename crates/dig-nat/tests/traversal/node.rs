@@ -7,7 +7,6 @@ use dig_nat::{
     candidate::{CandidateKind, Transport},
     gather::Wanted,
     io::{OsUdp, Sorted, TcpPort, UdpHub, UdpReader},
-    manager::{NatConfig, NatTraversalManager, NetworkKey, Parts, Path, PathMemory, Progress},
     signaling::{
         Observed,
         memory::{MemoryConfig, MemoryNetwork},
@@ -15,6 +14,7 @@ use dig_nat::{
     },
     stun::io::serve,
     trace::Trace,
+    traversal::{NatConfig, NatTraversalManager, NetworkKey, Parts, Path, PathMemory, Progress},
 };
 use dig_types::{Clock as _, Method, NodeId, SystemClock};
 use futures::StreamExt as _;

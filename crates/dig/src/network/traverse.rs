@@ -7,7 +7,7 @@ use super::{
 };
 use dig_nat::{
     attempt::Role,
-    manager::{Connecting, FoundPath, Path, Progress},
+    traversal::{Connecting, FoundPath, Path, Progress},
 };
 use dig_session::{Lane, TcpDialer};
 use dig_types::{NodeId, PeerRecord};
@@ -128,7 +128,7 @@ fn failed(reason: String) -> Step {
 }
 
 /// Why there is no path, and what each method came to.
-fn explain(failure: &dig_nat::manager::Failed) -> String {
+fn explain(failure: &dig_nat::traversal::Failed) -> String {
     let tried: Vec<String> = failure
         .trace
         .methods

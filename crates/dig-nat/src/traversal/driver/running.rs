@@ -1,288 +1,34 @@
-//! The task of one attempt: between the state machine, the sockets, the carriers and whoever asked.
+//! An attempt that is going on: what happens is told to the state machine, what that says is done.
 
 use super::{
-    Shared,
-    audience::{Audience, Command},
-    lock,
-    progress::{Failed, FoundPath, Path, Progress, TraverseError},
-    streams::Streams,
+    super::{
+        audience::Command,
+        progress::{Failed, FoundPath, Path, Progress, TraverseError},
+        streams::Streams,
+    },
+    Driver, Early, Inbox, is_offer,
 };
 use crate::{
-    attempt::{
-        self, Attempt, AttemptConfig, Ended, Failure, Local, Message, Output, ROUNDS, Role,
-        StreamEvent, StreamFailure, Tag,
-    },
+    attempt::{self, Attempt, Ended, Failure, Output, Role, StreamEvent, StreamFailure},
     candidate::Candidate,
     io::{Arrived, FreshPort, TcpArrivals, UdpArrivals},
-    signaling::{SignalError, secure::Opened},
-    trace::{AttemptId, Trace},
+    signaling::SignalError,
+    trace::Trace,
 };
 use bytes::Bytes;
-use dig_types::{Method, NodeId};
+use dig_types::Method;
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::watch,
     time::{Instant, timeout},
 };
 
-/// Pause before a prekey is asked for again.
-const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// How long the last messages of an attempt may take to leave.
 const FLUSH: Duration = Duration::from_millis(400);
-/// The time to live of packets that open our NAT, where nobody knows how far that is: one home router.
-const OPENER_TTL: u8 = 2;
-
-/// How an attempt begins.
-#[derive(Debug)]
-pub(super) enum Begin {
-    /// We offer, under this id.
-    Offer(AttemptId),
-    /// We answer this offer.
-    Answer(Opened),
-}
-
-/// What the task of an attempt is handed.
-#[derive(Debug)]
-pub(super) enum Inbox {
-    /// A message of the attempt.
-    Message(Opened),
-    /// An offer that takes the attempt's place.
-    Turn(Opened),
-    /// Somebody here wants the path, too.
-    Join(Audience),
-}
-
-impl Inbox {
-    /// Whoever wants the path.
-    pub(super) fn into_audience(self) -> Option<Audience> {
-        match self {
-            Self::Join(audience) => Some(audience),
-            Self::Message(_) | Self::Turn(_) => None,
-        }
-    }
-}
-
-/// Whether a message may begin an attempt.
-pub(super) fn is_offer(opened: &Opened) -> bool {
-    matches!(Message::decode(&opened.body), Ok(Message::Offer(_)))
-}
-
-/// Drives attempts with one peer, one after the other.
-#[derive(Debug)]
-pub(super) struct Driver {
-    shared: Arc<Shared>,
-    peer: NodeId,
-    inbox: mpsc::Receiver<Inbox>,
-    audience: Audience,
-}
-
-/// Why an attempt ends before it has begun, or gives way.
-enum Early {
-    Turned(Box<Opened>),
-    Failed(Box<TraverseError>),
-    /// Whoever asked has gone.
-    Gone,
-}
-
-impl Early {
-    fn failed(error: TraverseError) -> Self {
-        Self::Failed(Box::new(error))
-    }
-
-    fn turned(opened: Opened) -> Self {
-        Self::Turned(Box::new(opened))
-    }
-}
-
-impl Driver {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        peer: NodeId,
-        inbox: mpsc::Receiver<Inbox>,
-        audience: Audience,
-    ) -> Self {
-        Self {
-            shared,
-            peer,
-            inbox,
-            audience,
-        }
-    }
-
-    /// Runs until there is no attempt with the peer any more; gives what was not looked at.
-    pub(super) async fn run(mut self, begin: Begin) -> mpsc::Receiver<Inbox> {
-        self.attempts(begin).await;
-        self.inbox
-    }
-
-    async fn attempts(&mut self, mut begin: Begin) {
-        let shared = Arc::clone(&self.shared);
-        let _fresh = shared.gatherer.want();
-        loop {
-            let id = match &begin {
-                Begin::Offer(id) => *id,
-                Begin::Answer(opened) => opened.attempt,
-            };
-            let ended = self.attempt(begin).await;
-            shared.post.forget(id);
-            begin = match ended {
-                Ok(()) | Err(Early::Gone) => return,
-                Err(Early::Turned(opened)) => Begin::Answer(*opened),
-                Err(Early::Failed(error)) => {
-                    let failed = Failed::before(self.peer, *error);
-                    tracing::debug!(peer = %self.peer, attempt = %id, %failed, "no attempt");
-                    self.audience.tell(Progress::Failed(failed));
-                    return;
-                }
-            };
-        }
-    }
-
-    async fn attempt(&mut self, begin: Begin) -> Result<(), Early> {
-        let (prekey, begin) = self.prepare(begin).await?;
-        let shared = Arc::clone(&self.shared);
-        let (local, fresh) = shared.local();
-        let mut config = shared.attempt_config().map_err(Early::failed)?;
-        config.first = shared.memory.recall(shared.network(), self.peer);
-        let now = shared.start.elapsed();
-        let attempt = match begin {
-            Begin::Offer(id) => Attempt::initiate(now, config, local, self.peer, id),
-            Begin::Answer(opened) => {
-                let Ok(Message::Offer(offer)) = Message::decode(&opened.body) else {
-                    return Err(Early::Gone);
-                };
-                let whose = (opened.from, opened.attempt);
-                match Attempt::respond(now, config, local, whose, offer, &opened.observed) {
-                    Ok(attempt) => attempt,
-                    Err(refused) => {
-                        tracing::debug!(peer = %self.peer, %refused, "an offer was refused");
-                        return Err(Early::Gone);
-                    }
-                }
-            }
-        };
-        let tag = Tag::of(attempt.id());
-        let tcp = shared.tcp.as_ref().map(|port| port.attach(tag));
-        let (Some(udp), false) = (shared.udp.attach(tag), matches!(tcp, Some(None))) else {
-            // Of two random ids with one tag, one was made to be so.
-            return Err(Early::Gone);
-        };
-        let running = Running {
-            streams: Streams::new(shared.tcp.clone(), fresh),
-            candidates: shared.gatherer.watch(),
-            began: Instant::now(),
-            driver: self,
-            attempt,
-            prekey,
-            udp,
-            tcp: tcp.flatten(),
-            posting: FuturesUnordered::new(),
-            unsent: None,
-            given: None,
-            told: BTreeSet::new(),
-        };
-        running.run().await
-    }
-
-    /// Waits for what an attempt needs: own addresses, and the peer's prekey for an offer.
-    async fn prepare(&mut self, begin: Begin) -> Result<(Option<Bytes>, Begin), Early> {
-        let shared = Arc::clone(&self.shared);
-        let offers = matches!(begin, Begin::Offer(_));
-        let peer = self.peer;
-        let needed = async {
-            let gathered = shared.gatherer.ready(shared.config.gather_wait);
-            if offers {
-                let (prekey, ()) = tokio::join!(shared.prekey_of(peer), gathered);
-                prekey.map(Some)
-            } else {
-                gathered.await;
-                Ok(None)
-            }
-        };
-        tokio::pin!(needed);
-        loop {
-            tokio::select! {
-                () = shared.closing.cancelled() => return Err(Early::failed(TraverseError::Closed)),
-                prekey = &mut needed => {
-                    let prekey = prekey.map_err(|error| Early::failed(error.into()))?;
-                    return Ok((prekey, begin));
-                }
-                command = self.audience.next() => {
-                    if command.is_none() {
-                        return Err(Early::Gone);
-                    }
-                }
-                handed = self.inbox.recv() => match handed {
-                    Some(Inbox::Turn(opened)) => return Err(Early::turned(opened)),
-                    Some(Inbox::Join(audience)) => self.audience = audience,
-                    // An offer that is repeated before its first copy was answered.
-                    Some(Inbox::Message(_)) => {}
-                    None => return Err(Early::Gone),
-                },
-            }
-        }
-    }
-}
-
-impl Shared {
-    /// The peer's prekey. Peers and carriers come and go, so it is asked for as long as an offer would be repeated.
-    async fn prekey_of(&self, peer: NodeId) -> Result<Bytes, SignalError> {
-        let end = Instant::now() + self.config.offer_timeout;
-        loop {
-            let asked = timeout(self.config.offer_timeout, self.post.prekey_of(peer)).await;
-            let error = match asked {
-                Ok(Ok(prekey)) => return Ok(prekey),
-                Ok(Err(error)) => error,
-                Err(_) => SignalError::NotFound(peer),
-            };
-            if Instant::now() + ASK_AGAIN >= end {
-                return Err(error);
-            }
-            tokio::time::sleep(ASK_AGAIN).await;
-        }
-    }
-
-    fn attempt_config(&self) -> Result<AttemptConfig, TraverseError> {
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|_| TraverseError::Randomness)?;
-        let hops = *lock(&self.hops);
-        Ok(AttemptConfig {
-            methods: self.config.methods.clone(),
-            strategy: self.config.strategy,
-            method_timeout: self.config.method_timeout,
-            offer_timeout: self.config.offer_timeout,
-            opener_ttl: hops.map_or(OPENER_TTL, |hops| hops.saturating_add(1)),
-            ..AttemptConfig::new(seed)
-        })
-    }
-
-    /// What this side has, and the sockets of its fresh ports.
-    fn local(&self) -> (Local, Vec<FreshPort>) {
-        let mut fresh = Vec::new();
-        if let Some(tcp) = &self.tcp
-            && self.config.methods.contains(&Method::TcpSimultaneousOpen)
-        {
-            let ports =
-                (0..ROUNDS).map_while(|_| tcp.fresh(false).or_else(|_| tcp.fresh(true)).ok());
-            fresh.extend(ports);
-        }
-        let told = fresh.iter().map(|port| attempt::FreshPort {
-            port: port.port(),
-            external: None,
-        });
-        let local = Local {
-            candidates: self.gatherer.candidates(),
-            subnets: self.gatherer.subnets(),
-            fresh: told.collect(),
-            preserves_ports: self.gatherer.preserves_ports(),
-        };
-        (local, fresh)
-    }
-}
 
 /// An attempt that is going on.
-struct Running<'a> {
+pub(super) struct Running<'a> {
     driver: &'a mut Driver,
     attempt: Attempt,
     /// The peer's, for the offer.
@@ -300,8 +46,31 @@ struct Running<'a> {
     told: BTreeSet<(Method, SocketAddr)>,
 }
 
-impl Running<'_> {
-    async fn run(mut self) -> Result<(), Early> {
+impl<'a> Running<'a> {
+    pub(super) fn new(
+        driver: &'a mut Driver,
+        attempt: Attempt,
+        prekey: Option<Bytes>,
+        (udp, tcp): (UdpArrivals, Option<TcpArrivals>),
+        fresh: Vec<FreshPort>,
+    ) -> Self {
+        Self {
+            streams: Streams::new(driver.shared.tcp.clone(), fresh),
+            candidates: driver.shared.gatherer.watch(),
+            began: Instant::now(),
+            driver,
+            attempt,
+            prekey,
+            udp,
+            tcp,
+            posting: FuturesUnordered::new(),
+            unsent: None,
+            given: None,
+            told: BTreeSet::new(),
+        }
+    }
+
+    pub(super) async fn run(mut self) -> Result<(), Early> {
         loop {
             while let Some(output) = self.attempt.poll() {
                 if let Some(ended) = self.act(output).await {
