@@ -25,6 +25,8 @@ pub(super) struct Document {
 pub(super) struct Ran {
     pub(super) seconds: u64,
     pub(super) downloads: usize,
+    /// Whether links lost packets.
+    pub(super) lossy: bool,
 }
 
 impl Document {
@@ -40,9 +42,10 @@ impl Document {
         Ok(fs::write(&self.place, &self.text)?)
     }
 
-    /// Puts the results of a matrix there.
+    /// Puts the results of a matrix there; those of lossy links have a place of their own.
     pub(super) fn write(mut self, tallies: &[Tally], ran: &Ran) -> Result<()> {
-        self.replace("matrix", &matrix(tallies, ran))?;
+        let place = if ran.lossy { "bad line" } else { "matrix" };
+        self.replace(place, &matrix(tallies, ran))?;
         Ok(fs::write(&self.place, &self.text)?)
     }
 
@@ -160,12 +163,14 @@ fn matrix(tallies: &[Tally], ran: &Ran) -> String {
             continue;
         }
         text.push_str(&format!("\n### Routers that {}\n\n", habit_name(habit)));
-        text.push_str(&grid(|host, getter| {
-            let this = |tally: &&&Tally| tally.pair.host == host && tally.pair.getter == getter;
-            own.iter()
-                .find(this)
-                .map_or_else(String::new, |tally| cell(tally))
-        }));
+        if own.len() > SiteKind::ALL.len() {
+            text.push_str(&grid(|host, getter| {
+                let this = |tally: &&&Tally| tally.pair.host == host && tally.pair.getter == getter;
+                own.iter()
+                    .find(this)
+                    .map_or_else(String::new, |tally| cell(tally))
+            }));
+        }
         text.push_str(&details(&own));
     }
     text

@@ -109,6 +109,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
     let ran = Ran {
         seconds: begun.elapsed().as_secs(),
         downloads: tallies.iter().map(|tally| tally.runs.len()).sum(),
+        lossy: options.conditions.loss > 0.0,
     };
     drop(folder);
     let failures = summarise(&tallies, &ran);
