@@ -20,7 +20,7 @@ mod verdict;
 use crate::workspace::{Workspace, cargo};
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand};
-use dig_lab::{Lab, SiteKind};
+use dig_lab::{Lab, SiteKind, link::Link};
 use dignet::Program;
 use document::Document;
 use folder::Folder;
@@ -118,14 +118,12 @@ impl Conditions {
         Ok(target.join(folder).join("dignet"))
     }
 
-    /// Time on the way from a site to the rest of the world.
-    fn uplink_delay(&self) -> Duration {
-        Duration::from_millis(self.delay) / 4
-    }
-
-    /// The part of packets that one uplink loses, so that two of them together lose what was asked for.
-    fn uplink_loss(&self) -> f64 {
-        1.0 - (1.0 - self.loss.clamp(0.0, 100.0) / 100.0).sqrt()
+    /// What a site's link to the internet does to packets in either direction: two of them are between two sites. `None`: nothing.
+    fn uplink(&self) -> Option<Link> {
+        let delay = Duration::from_millis(self.delay) / 4;
+        let loss = 1.0 - (1.0 - self.loss.clamp(0.0, 100.0) / 100.0).sqrt();
+        let perfect = delay.is_zero() && loss <= 0.0;
+        (!perfect).then(|| Link::delay(delay).with_loss(loss))
     }
 }
 

@@ -25,8 +25,8 @@ pub(super) struct Document {
 pub(super) struct Ran {
     pub(super) seconds: u64,
     pub(super) downloads: usize,
-    /// Whether links lost packets.
-    pub(super) lossy: bool,
+    /// The part of the document for links like these.
+    pub(super) place: &'static str,
 }
 
 impl Document {
@@ -42,10 +42,9 @@ impl Document {
         Ok(fs::write(&self.place, &self.text)?)
     }
 
-    /// Puts the results of a matrix there; those of lossy links have a place of their own.
+    /// Puts the results of a matrix there.
     pub(super) fn write(mut self, tallies: &[Tally], ran: &Ran) -> Result<()> {
-        let place = if ran.lossy { "bad line" } else { "matrix" };
-        self.replace(place, &matrix(tallies, ran))?;
+        self.replace(ran.place, &matrix(tallies, ran))?;
         Ok(fs::write(&self.place, &self.text)?)
     }
 

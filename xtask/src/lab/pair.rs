@@ -5,7 +5,7 @@ use super::{
     dignet::{Dignet, Program},
 };
 use anyhow::{Context as _, ensure};
-use dig_lab::{Habit, Lab, Machine, Site, SiteKind, link::Link};
+use dig_lab::{Habit, Lab, Machine, Site, SiteKind};
 use serde_json::Value;
 use std::{
     net::{IpAddr, SocketAddr, TcpStream},
@@ -107,9 +107,14 @@ impl<'a> Scene<'a> {
         dir: PathBuf,
     ) -> anyhow::Result<Self> {
         let lab = Lab::with_seed(conditions.seed)?;
-        let link = Link::delay(conditions.uplink_delay()).with_loss(conditions.uplink_loss());
-        let site =
-            |kind: SiteKind, name| lab.site(kind.with_habit(pair.habit).with_link(link), name);
+        let site = |kind: SiteKind, name| {
+            let spec = kind.with_habit(pair.habit);
+            let spec = match conditions.uplink() {
+                Some(link) => spec.with_link(link),
+                None => spec,
+            };
+            lab.site(spec, name)
+        };
         let mut sites = vec![site(pair.host, "host")?];
         let host = sites[0].host(0)?;
         let getter = if pair.together {
