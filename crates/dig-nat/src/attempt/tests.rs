@@ -5,6 +5,7 @@ mod matrix;
 mod peer;
 mod scenarios;
 mod tcp;
+mod vectors;
 mod world;
 
 use super::{AttemptConfig, Ended, FreshPort, Path, Strategy, Subnet};
