@@ -43,6 +43,23 @@ pub enum Outcome {
     Cancelled,
 }
 
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Running => f.write_str("is running"),
+            Self::Connected => f.write_str("connected"),
+            Self::Skipped(reason) => write!(f, "was not tried: {reason}"),
+            Self::NoAnswer => f.write_str("got no answer"),
+            Self::OneWay => {
+                f.write_str("heard the peer, but the peer's NAT or firewall lets nothing in")
+            }
+            Self::Refused(reason) => write!(f, "was refused: {reason}"),
+            Self::Failed(reason) => write!(f, "failed: {reason}"),
+            Self::Cancelled => f.write_str("was not needed"),
+        }
+    }
+}
+
 /// What one method did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MethodTrace {

@@ -91,6 +91,15 @@ impl Introductions {
         observed.map(|(_, observed)| observed).collect()
     }
 
+    /// Where a rendezvous peer is.
+    pub(crate) fn addr_of(&self, carrier: NodeId) -> Option<SocketAddr> {
+        let table = self.table();
+        let mut lanes = table.lanes.values();
+        let lane = lanes.find(|lane| lane.info().node == carrier)?;
+        let remote = lane.info().remote?;
+        Some(SocketAddr::new(remote.ip().to_canonical(), remote.port()))
+    }
+
     /// A lane is gone.
     pub(crate) fn left(&self, lane: LaneId) {
         let mut table = self.table();

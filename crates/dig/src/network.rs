@@ -10,6 +10,7 @@ use dig_nat::{
     io::{OsUdp, Sorted, TcpPort, UdpHub},
     mapping::PortMapperConfig,
     rendezvous::CarrierEvent,
+    report::io::hops_to_nat,
     signaling::prekey::{PrekeyError, Prekeys},
     traversal::{NatConfig, NatTraversalManager, Parts, Path, Remembered},
 };
@@ -20,7 +21,10 @@ use futures::{FutureExt as _, future::BoxFuture};
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -89,6 +93,7 @@ struct Inner {
     via: Via,
     wanted: OnceLock<Wanted>,
     started: Instant,
+    measured: AtomicBool,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -143,6 +148,7 @@ impl NetworkManager {
             via: Via::default(),
             wanted: OnceLock::new(),
             started: Instant::now(),
+            measured: AtomicBool::new(false),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
@@ -313,7 +319,25 @@ async fn tell_where_seen(inner: Arc<Inner>) {
     while let Some(event) = signaling.next_event().await {
         if let CarrierEvent::Registered { carrier, .. } = event {
             inner.tell_where_seen(carrier);
+            if let Some(addr) = inner.introductions.addr_of(carrier) {
+                inner.tasks.spawn(measure_hops(inner.clone(), addr));
+            }
         }
+    }
+}
+
+/// Packets that open this node's NAT must get past it, and no farther.
+async fn measure_hops(inner: Arc<Inner>, towards: SocketAddr) {
+    if !towards.is_ipv4() || inner.measured.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let hops = tokio::select! {
+        hops = hops_to_nat(towards) => hops,
+        () = inner.stop.cancelled() => return,
+    };
+    if hops.is_some() {
+        tracing::debug!(?hops, "to the outermost NAT");
+        inner.nat.set_hops_to_nat(hops);
     }
 }
 

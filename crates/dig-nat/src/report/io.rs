@@ -1,6 +1,9 @@
 //! The tests over real sockets.
 
 mod errors;
+mod hops;
+
+pub use hops::hops_to_nat;
 
 use super::{Discovery, DiscoveryConfig, FamilyReport, NatReport, Probe, TcpReach};
 use crate::stun::io::query_stream;

@@ -26,7 +26,7 @@ pub struct NatConfig {
     pub max_outgoing: usize,
     /// Attempts of others at a time, one of each. Default: 32.
     pub max_incoming: usize,
-    /// Attempts that others may begin in a minute, all together. Default: 120, twice a second: each makes us send up to a hundred
+    /// Attempts that others may begin in a minute, all together. Default: 600, ten a second: each makes us send up to a hundred
     /// small packets to addresses at which the peer was observed.
     pub incoming_per_minute: u32,
     /// Attempts that one peer may begin in a minute. Default: 12: one that fails takes about 5 s.
@@ -47,7 +47,7 @@ impl Default for NatConfig {
             port_mapping: Some(PortMapperConfig::default()),
             max_outgoing: 64,
             max_incoming: 32,
-            incoming_per_minute: 120,
+            incoming_per_minute: 600,
             incoming_per_peer: 12,
             traces: 64,
         }

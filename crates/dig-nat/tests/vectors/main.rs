@@ -4,7 +4,6 @@
     clippy::unwrap_used,
     reason = "a test that cannot go on must fail at once"
 )]
-
 #![allow(
     clippy::too_many_lines,
     reason = "the lists of bad messages and prekeys read best as one list each"

@@ -74,7 +74,7 @@ pub(super) enum Step {
     /// A method tries an address.
     Attempt(Method, Option<SocketAddr>),
     /// A lane is up, or a path was of no use.
-    Done(Outcome),
+    Done(Box<Outcome>),
     /// There is no path: why.
     Failed(String),
 }
@@ -141,7 +141,7 @@ impl Dialling {
                     tokio::time::timeout_at(since + SECOND_LANE, self.running.next())
                         .await
                         .ok()?
-                        .map(Step::Done)?
+                        .map(|outcome| Step::Done(Box::new(outcome)))?
                 }
             };
             match step {
@@ -158,7 +158,7 @@ impl Dialling {
                     }));
                 }
                 Step::Done(outcome) => {
-                    if let Some(dial) = self.judge(outcome) {
+                    if let Some(dial) = self.judge(*outcome) {
                         return Some(dial);
                     }
                 }
@@ -178,7 +178,7 @@ impl Dialling {
             };
             tokio::select! {
                 biased;
-                Some(outcome) = self.running.next() => return Some(Step::Done(outcome)),
+                Some(outcome) = self.running.next() => return Some(Step::Done(Box::new(outcome))),
                 Some(step) = helped => return Some(step),
                 // One after the other: what needs the peer's help comes when its addresses have failed.
                 else => match self.traversal {

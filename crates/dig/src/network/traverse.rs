@@ -92,12 +92,12 @@ impl Traversal {
         {
             connecting.confirm();
         }
-        Step::Done(Outcome {
+        Step::Done(Box::new(Outcome {
             addr: Some(addr),
             method,
             lane,
             after_signaling: Some(path_after + began.elapsed()),
-        })
+        }))
     }
 }
 

@@ -36,19 +36,10 @@ enum State {
 type States = BTreeMap<(PeerAddr, Transport), State>;
 
 /// The rendezvous peers of a node.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Via {
     states: watch::Sender<States>,
     wanted: Mutex<Vec<PeerAddr>>,
-}
-
-impl Default for Via {
-    fn default() -> Self {
-        Self {
-            states: watch::Sender::default(),
-            wanted: Mutex::default(),
-        }
-    }
 }
 
 impl Via {

@@ -1,3 +1,5 @@
+//! Dialling public addresses, from either side.
+
 use super::{Plan, Sides, TraversalMethod, public_host};
 use dig_types::Method;
 

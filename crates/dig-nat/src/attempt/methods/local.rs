@@ -1,3 +1,5 @@
+//! Dialling addresses on a common network.
+
 use super::{Plan, Sides, TraversalMethod};
 use crate::candidate::CandidateKind;
 use dig_types::Method;

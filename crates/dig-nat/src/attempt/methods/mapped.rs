@@ -1,3 +1,5 @@
+//! Dialling ports that routers map.
+
 use super::{Plan, Sides, TraversalMethod};
 use crate::candidate::{Candidate, CandidateKind};
 use dig_types::Method;

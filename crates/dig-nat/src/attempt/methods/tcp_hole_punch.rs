@@ -1,3 +1,5 @@
+//! TCP hole punching.
+
 use super::{Dial, Pace, Plan, Sides, TraversalMethod, outside};
 use crate::{attempt::event::LocalPort, candidate::Transport};
 use dig_types::Method;

@@ -1,3 +1,5 @@
+//! TCP simultaneous open between fresh ports.
+
 use super::{Dial, Pace, Plan, Sides, TraversalMethod};
 use crate::attempt::event::LocalPort;
 use dig_types::Method;

@@ -1,3 +1,5 @@
+//! UDP hole punching.
+
 use super::{Pace, Plan, Sides, TraversalMethod, outside};
 use crate::candidate::Transport;
 use dig_types::Method;

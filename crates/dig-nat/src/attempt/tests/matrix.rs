@@ -1,3 +1,5 @@
+//! Every kind of NAT against every other, judged by an oracle.
+
 use super::*;
 
 const BEHAVIOURS: [Behaviour; 3] = [

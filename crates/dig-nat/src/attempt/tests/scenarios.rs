@@ -1,3 +1,5 @@
+//! Single cases: each method alone, races, neighbours, late candidates, lost signals.
+
 use super::*;
 
 fn port_restricted(habit: Habit) -> Kind {
