@@ -88,6 +88,7 @@ impl Peer {
         PeerRecord {
             node: Some(self.node),
             addrs: vec![self.addr],
+            mapped: Vec::new(),
             via: Vec::new(),
             source: PeerSource::Explicit,
         }
