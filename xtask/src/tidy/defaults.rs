@@ -42,15 +42,20 @@ fn knobs(masked: &str) -> Vec<(usize, &str, &str)> {
     found
 }
 
-/// Whether the part of the document that begins with `Owner` has a row for `field`.
+/// Whether a part of the document that begins with `Owner` has a row for `field`: structs of different crates may share a name.
 fn has(document: &str, owner: &str, field: &str) -> bool {
     let (owner, row) = (format!("`{owner}`"), format!("| `{field}` |"));
-    document
-        .lines()
-        .skip_while(|line| line.starts_with('|') || !line.contains(&owner))
-        .skip(1)
-        .take_while(|line| line.is_empty() || line.starts_with('|'))
-        .any(|line| line.starts_with(&row))
+    let mut lines = document.lines();
+    while let Some(line) = lines.next() {
+        let begins = !line.starts_with('|') && line.contains(&owner);
+        let mut table = lines
+            .clone()
+            .take_while(|line| line.is_empty() || line.starts_with('|'));
+        if begins && table.any(|line| line.starts_with(&row)) {
+            return true;
+        }
+    }
+    false
 }
 
 #[cfg(test)]
@@ -81,6 +86,17 @@ mod tests {
             NONE
         );
         assert_eq!(missing("pub struct Other {\n    pub three: u8,\n}\n"), NONE);
+    }
+
+    #[test]
+    fn structs_may_share_a_name() {
+        let both =
+            format!("{DOCUMENT}\n`FirstConfig`, of another crate\n\n| knob |\n|---|\n| `four` |\n");
+        let found = check(
+            "pub struct FirstConfig {\n    pub one: u8,\n    pub four: u8,\n    pub five: u8,\n}\n",
+            &both,
+        );
+        assert_eq!(found.len(), 1, "{found:?}");
     }
 
     #[test]
