@@ -19,8 +19,9 @@ const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 /// A TCP connection that is not open by then is given up, and tried again.
 const TCP_TIMEOUT: Duration = Duration::from_secs(5);
-/// Once one transport is up, the other has this long for its first try: a firewall that drops it must not hold up an offer.
-const SECOND_TRANSPORT: Duration = Duration::from_millis(120);
+/// Once one transport is up, the other has half as long again and this: QUIC takes one round trip less than TCP and TLS, and a
+/// firewall that drops one of them must not hold up an offer. What is seen later is told to the peer later.
+const SECOND_TRANSPORT: Duration = Duration::from_millis(30);
 
 /// How the lane to a rendezvous peer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,7 +116,8 @@ impl Via {
     /// not for the second transport once one is up and a moment has passed. Whether any is up.
     pub(super) async fn settled(&self, patience: Duration) -> bool {
         let mut states = self.states.subscribe();
-        let mut give_up = Instant::now() + patience;
+        let began = Instant::now();
+        let mut give_up = began + patience;
         let mut any = false;
         loop {
             {
@@ -123,7 +125,8 @@ impl Via {
                 let up = states.values().any(|state| matches!(state, State::Up(_)));
                 if up && !any {
                     any = true;
-                    give_up = give_up.min(Instant::now() + SECOND_TRANSPORT);
+                    let moment = began.elapsed() / 2 + SECOND_TRANSPORT;
+                    give_up = give_up.min(Instant::now() + moment);
                 }
                 if !states.values().any(|state| *state == State::Dialling) {
                     return up;
