@@ -10,15 +10,19 @@
 )]
 
 use data_encoding::BASE32_NOPAD;
-use dig_types::{ContentHash, ContentKind, ContentName, NodeId, Ticket, TicketNode};
+use dig_types::{
+    ContentHash, ContentKind, ContentName, MappedAddr, Method, NodeId, PeerAddr, Ticket,
+    TicketNode, Transport,
+};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::{fs, path::Path};
 
 const ABOUT: &str = "Tickets of docs/protocol.md section 8. `good`: `ticket` means the given values (null: not \
     stated), and whoever makes a ticket of them writes exactly this; `magnet` is its link, which says neither the kind nor \
-    nodes without address. `readable`: means the given values, but is written by nobody yet. `bad`: refused. Hashes and \
-    node ids are hexadecimal.";
+    nodes without address. `readable`: means the given values, but is written by nobody yet. `bad`: refused. `paths`: who introduces to a node, \
+    and where routers map ports to it; whoever makes a ticket of them writes exactly this. `bad_paths`: refused by whoever reads these fields. \
+    Hashes and node ids are hexadecimal.";
 
 fn plain() -> Ticket {
     Ticket::new(ContentHash::from_bytes([0x11; 32]))
@@ -50,6 +54,60 @@ fn folder() -> Ticket {
         kind: Some(ContentKind::Folder),
         ..plain()
     }
+}
+
+/// One node that is mapped by every protocol, and introduced by two peers.
+fn paths() -> Ticket {
+    let mapped = |method, transport, addr: &str| MappedAddr {
+        method,
+        transport,
+        addr: addr.parse().unwrap(),
+    };
+    let via = |byte: u8, addr: &str| PeerAddr {
+        node: Some(NodeId::from_bytes([byte; 32])),
+        addr: addr.parse().unwrap(),
+    };
+    let node = TicketNode {
+        node: NodeId::from_bytes([0x22; 32]),
+        addrs: vec!["192.168.1.5:4433".parse().unwrap()],
+        mapped: vec![
+            mapped(Method::Pcp, Transport::Udp, "203.0.113.7:40000"),
+            mapped(Method::NatPmp, Transport::Tcp, "203.0.113.7:40001"),
+            mapped(Method::Upnp, Transport::Udp, "[2001:db8::7]:4433"),
+        ],
+        via: vec![
+            via(0x44, "198.51.100.1:4433"),
+            via(0x55, "[2001:db8::5]:4433"),
+        ],
+    };
+    Ticket {
+        nodes: vec![node],
+        ..plain()
+    }
+}
+
+/// Tickets whose rendezvous peers or mapped addresses cannot be read.
+fn bad_paths() -> Vec<(&'static str, String)> {
+    let of = |fields: &[Vec<u8>]| {
+        let node = [&[field(0, &[0x22; 32])], fields].concat().concat();
+        with(&[field(2, &node)])
+    };
+    let mapped = |bytes: &[u8]| of(&[field(9, bytes)]);
+    let via = |bytes: &[u8]| of(&[field(7, &[&[0x44; 32][..], bytes].concat())]);
+    vec![
+        ("a mapped address of one byte", mapped(&[1])),
+        (
+            "a mapped address of 5 bytes",
+            mapped(&[1, 17, 203, 0, 113, 7, 1]),
+        ),
+        ("a mapped port 0", mapped(&[1, 17, 203, 0, 113, 7, 0, 0])),
+        ("a rendezvous peer without address", via(&[])),
+        ("a rendezvous peer at port 0", via(&[198, 51, 100, 1, 0, 0])),
+        (
+            "a rendezvous peer with half an id",
+            of(&[field(7, &[0x44; 16])]),
+        ),
+    ]
 }
 
 /// The word of any bytes, with the checksum they need.
@@ -154,6 +212,29 @@ fn meaning(ticket: &Ticket) -> Value {
     })
 }
 
+fn paths_document() -> Value {
+    let ticket = paths();
+    let node = &ticket.nodes[0];
+    let mapped: Vec<Value> = node
+        .mapped
+        .iter()
+        .map(|mapped| {
+            json!({
+                "method": mapped.method.name(),
+                "transport": mapped.transport.to_string(),
+                "address": mapped.addr.to_string(),
+            })
+        })
+        .collect();
+    let via: Vec<String> = node.via.iter().map(ToString::to_string).collect();
+    json!({
+        "ticket": ticket.to_string(),
+        "means": meaning(&ticket),
+        "mapped": mapped,
+        "rendezvous": via,
+    })
+}
+
 fn document() -> Value {
     let good: Vec<Value> = [plain(), full(), folder()]
         .iter()
@@ -164,15 +245,18 @@ fn document() -> Value {
         field(2, &[field(0, &[0x22; 32]), field(3, b"prekey")].concat()),
     ]);
     let means = meaning(&later.parse().unwrap());
-    let bad: Vec<Value> = bad()
-        .into_iter()
-        .map(|(why, ticket)| json!({ "why": why, "ticket": ticket }))
-        .collect();
+    let refused = |list: Vec<(&str, String)>| -> Vec<Value> {
+        list.into_iter()
+            .map(|(why, ticket)| json!({ "why": why, "ticket": ticket }))
+            .collect()
+    };
     json!({
         "about": ABOUT,
         "good": good,
         "readable": [{ "why": "unknown optional fields", "ticket": later, "means": means }],
-        "bad": bad,
+        "bad": refused(bad()),
+        "paths": paths_document(),
+        "bad_paths": refused(bad_paths()),
     })
 }
 
@@ -193,10 +277,10 @@ fn published_tickets_hold() {
 
 #[test]
 fn tickets_mean_what_they_say() {
-    for ticket in [plain(), full(), folder()] {
+    for ticket in [plain(), full(), folder(), paths()] {
         assert_eq!(ticket.to_string().parse::<Ticket>().unwrap(), ticket);
     }
-    for (why, text) in bad() {
+    for (why, text) in bad().into_iter().chain(bad_paths()) {
         assert!(text.parse::<Ticket>().is_err(), "{why}: {text}");
     }
 }
