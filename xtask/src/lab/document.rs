@@ -25,6 +25,7 @@ pub(super) struct Document {
 pub(super) struct Ran {
     pub(super) seconds: u64,
     pub(super) downloads: usize,
+    pub(super) seed: u64,
     /// The part of the document for links like these.
     pub(super) place: &'static str,
 }
@@ -49,8 +50,8 @@ impl Document {
     }
 
     /// Puts the results of every method there.
-    pub(super) fn write_methods(mut self, trials: &[Trial]) -> Result<()> {
-        self.replace("methods", &methods(trials))?;
+    pub(super) fn write_methods(mut self, trials: &[Trial], seed: u64) -> Result<()> {
+        self.replace("methods", &methods(trials, seed))?;
         Ok(fs::write(&self.place, &self.text)?)
     }
 
@@ -73,8 +74,8 @@ fn markers(name: &str) -> (String, String) {
     )
 }
 
-/// Date, command and machine.
-fn circumstances() -> String {
+/// Date, command, machine and seed.
+fn circumstances(seed: u64) -> String {
     let output = |program: &str, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).output();
         let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
@@ -82,7 +83,7 @@ fn circumstances() -> String {
     };
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);
     format!(
-        "Measured on {} with `cargo xtask {}`, {} with {cpus} CPUs",
+        "Measured on {} with `cargo xtask {}`, {} with {cpus} CPUs, seed {seed}",
         output("date", &["-u", "+%Y-%m-%d"]),
         command(std::env::args().skip(1)),
         output("uname", &["-sr"])
@@ -149,7 +150,7 @@ fn grid(cell: impl Fn(SiteKind, SiteKind) -> String) -> String {
 fn matrix(tallies: &[Tally], ran: &Ran) -> String {
     let mut text = format!(
         "{}: {} downloads in {} s.\n",
-        circumstances(),
+        circumstances(ran.seed),
         ran.downloads,
         ran.seconds
     );
@@ -218,8 +219,8 @@ fn details(tallies: &[&Tally]) -> String {
     text
 }
 
-fn methods(trials: &[Trial]) -> String {
-    let mut text = format!("{}.\n", circumstances());
+fn methods(trials: &[Trial], seed: u64) -> String {
+    let mut text = format!("{}.\n", circumstances(seed));
     for trial in trials {
         text.push_str(&format!(
             "\n### {}\n\n| method | can it? | direct | command to file, ms | why not |\n|---|---|---|---|---|\n",

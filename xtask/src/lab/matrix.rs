@@ -109,6 +109,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
     let ran = Ran {
         seconds: begun.elapsed().as_secs(),
         downloads: tallies.iter().map(|tally| tally.runs.len()).sum(),
+        seed: options.conditions.seed,
         place: match &options.conditions {
             conditions if conditions.loss > 0.0 => "bad line",
             conditions if conditions.delay == 0 => "no delay",

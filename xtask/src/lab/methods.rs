@@ -101,7 +101,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
     let trials = trials.into_iter().collect::<anyhow::Result<Vec<Trial>>>()?;
     let failures: Vec<String> = trials.iter().flat_map(Trial::failures).collect();
     if options.write {
-        Document::open(workspace)?.write_methods(&trials)?;
+        Document::open(workspace)?.write_methods(&trials, options.conditions.seed)?;
     }
     conclude(&failures)
 }
