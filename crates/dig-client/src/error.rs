@@ -169,6 +169,10 @@ fn only_refusals(failures: &[DialFailure]) -> bool {
 fn summary(failures: &[DialFailure]) -> String {
     const SHOWN: usize = 4;
     let mut failures: Vec<&DialFailure> = failures.iter().collect();
+    // Where the peer itself was asked for help, its inside addresses say nothing more.
+    if failures.iter().any(|failure| failure.addr.is_none()) {
+        failures.retain(|failure| failure.class != DialFailureClass::NotDialled);
+    }
     failures.sort_by_key(|failure| match failure.class {
         DialFailureClass::Identity => 0,
         DialFailureClass::Refused => 1,

@@ -299,6 +299,12 @@ impl Shared {
 
     /// Hands on a message that was opened.
     fn deliver(self: &Arc<Self>, opened: Opened) {
+        let admitted = self.config.peers.as_ref();
+        if admitted.is_some_and(|peers| !peers.contains(&opened.from)) && driver::is_offer(&opened)
+        {
+            tracing::debug!(from = %opened.from.short(), "an offer of a stranger was refused");
+            return;
+        }
         let (from, attempt) = (opened.from, opened.attempt);
         let mut table = lock(&self.table);
         let now = self.start.elapsed();

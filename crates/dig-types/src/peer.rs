@@ -78,7 +78,7 @@ pub struct PeerRecord {
     pub addrs: Vec<SocketAddr>,
     /// Where a router maps a port to it.
     pub mapped: Vec<MappedAddr>,
-    /// Peers that can introduce us to it, where it is known who they are (section 12 of `docs/protocol.md`).
+    /// Peers that can introduce us to it, where it is known who they are (section 13 of `docs/protocol.md`).
     pub via: Vec<PeerAddr>,
     /// Where the report comes from.
     pub source: PeerSource,

@@ -361,6 +361,7 @@ fn nat_config(paths: &PathOptions, listens_at: IpAddr) -> NatConfig {
     let mut config = NatConfig::default();
     config.methods.clone_from(&paths.methods);
     config.strategy = paths.strategy;
+    config.peers.clone_from(&paths.peers);
     config.stun = paths.stun.iter().map(ToString::to_string).collect();
     let mapped = paths.port_mapping && !listens_at.is_loopback();
     config.port_mapping = mapped.then(PortMapperConfig::default);

@@ -1,8 +1,8 @@
 //! How a node finds paths through NATs and firewalls.
 
 use dig_nat::attempt::Strategy;
-use dig_types::{Method, PeerAddr};
-use std::{fmt, io, net::SocketAddr, str::FromStr};
+use dig_types::{Method, NodeId, PeerAddr};
+use std::{collections::BTreeSet, fmt, io, net::SocketAddr, str::FromStr};
 
 /// The port of STUN (RFC 8489 §18.6).
 const STUN_PORT: u16 = 3478;
@@ -98,6 +98,8 @@ pub struct PathOptions {
     pub port_mapping: bool,
     /// Peers that introduce this node to others. Default: none.
     pub via: Vec<PeerAddr>,
+    /// The only peers whose offers are answered; [`NodeBuilder::trust`](crate::NodeBuilder::trust) sets it too. Default: everybody's.
+    pub peers: Option<BTreeSet<NodeId>>,
 }
 
 impl Default for PathOptions {
@@ -108,6 +110,7 @@ impl Default for PathOptions {
             strategy: Strategy::Race,
             port_mapping: true,
             via: Vec::new(),
+            peers: None,
         }
     }
 }

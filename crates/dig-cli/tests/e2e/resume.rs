@@ -118,7 +118,8 @@ fn a_host_that_comes_back_is_found_again() {
         &addr,
         original.to_str().unwrap(),
     ];
-    let _host = crate::program::Dignet::start(&sandbox.path("host"), &again);
+    let mut host = crate::program::Dignet::start(&sandbox.path("host"), &again);
+    host.event("ready");
     getter.end().done();
     assert_eq!(fs::read(sandbox.path("copy")).unwrap(), noise(SIZE));
 }

@@ -51,7 +51,9 @@ impl Attempt {
                 method,
                 remote,
                 rtt,
+                spent,
             }) => {
+                self.budget.refund(spent);
                 self.received(method);
                 self.found(Path {
                     method,

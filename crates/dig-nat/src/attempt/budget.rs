@@ -22,6 +22,11 @@ impl Budget {
         left.is_some()
     }
 
+    /// Gives packets back whose address has answered since.
+    pub(super) fn refund(&mut self, packets: u32) {
+        self.0 = (self.0 + packets).min(MAX_UNANSWERED);
+    }
+
     /// SYNs that the system sends within a time: at once, after 1 s, 3 s, 7 s … (RFC 6298 §2).
     pub(super) fn syns(timeout: Duration) -> u32 {
         u64::BITS - (timeout.as_secs() + 1).leading_zeros()
@@ -36,6 +41,16 @@ mod tests {
     fn a_budget_is_never_overdrawn() {
         let mut budget = Budget::new();
         assert!(budget.spend(99) && !budget.spend(2) && budget.spend(1) && !budget.spend(1));
+    }
+
+    #[test]
+    fn what_was_answered_is_given_back_and_no_more() {
+        let mut budget = Budget::new();
+        assert!(budget.spend(100) && !budget.spend(1));
+        budget.refund(30);
+        assert!(budget.spend(30) && !budget.spend(1));
+        budget.refund(u32::MAX / 2);
+        assert!(budget.spend(100) && !budget.spend(1));
     }
 
     #[test]

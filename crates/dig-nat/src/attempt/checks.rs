@@ -38,6 +38,8 @@ pub(super) struct Pair {
     asked: VecDeque<(u64, Duration)>,
     /// The peer was heard from there.
     heard: bool,
+    /// Requests sent since it last answered.
+    spent: u32,
     /// Round-trip time, once one of our requests was answered.
     pub(super) rtt: Option<Duration>,
 }
@@ -52,6 +54,8 @@ pub(super) enum Heard {
         method: Method,
         remote: SocketAddr,
         rtt: Duration,
+        /// Requests that it took.
+        spent: u32,
     },
     /// An answer that adds nothing.
     Response(Method),
@@ -179,6 +183,7 @@ impl Checks {
                     .find(|(transaction, _)| *transaction == check.transaction)?;
                 let (method, remote, rtt) = (pair.method, pair.remote, now.saturating_sub(asked));
                 pair.next = None;
+                let spent = std::mem::take(&mut pair.spent);
                 if pair.rtt.replace(rtt).is_some() {
                     return Some(Heard::Response(method));
                 }
@@ -186,6 +191,7 @@ impl Checks {
                     method,
                     remote,
                     rtt,
+                    spent,
                 })
             }
         }
@@ -208,6 +214,7 @@ impl Checks {
                 pair.next = None;
                 continue;
             }
+            pair.spent += 1;
             pair.next = Some(now + pair.gap);
             pair.gap = (pair.gap * 3 / 2).min(LAST_GAP);
             let transaction = jitter.next();
@@ -255,6 +262,7 @@ impl Checks {
             until: Duration::ZERO,
             asked: VecDeque::new(),
             heard: false,
+            spent: 0,
             rtt: None,
         });
         self.pairs.last_mut()

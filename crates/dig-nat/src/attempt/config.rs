@@ -140,6 +140,8 @@ impl Subnet {
 pub struct FreshPort {
     /// The port on this machine.
     pub port: u16,
+    /// Whether it is bound for IPv6, else for IPv4.
+    pub ipv6: bool,
     /// Where the NAT shows it, where a STUN server was asked by TCP from this very port; otherwise
     /// it follows from [`Local::preserves_ports`].
     pub external: Option<SocketAddr>,
@@ -192,9 +194,9 @@ impl Local {
 
     /// Where the peer finds each fresh port, if it can be told.
     pub(super) fn fresh_addresses(&self) -> Vec<SocketAddr> {
-        let public = self.outside_ip();
         let address = |fresh: &FreshPort| {
             let predicted = || {
+                let public = self.outside_ip(fresh.ipv6);
                 let ip = public.filter(|_| self.preserves_ports != Some(false))?;
                 Some(SocketAddr::new(ip, fresh.port))
             };
@@ -203,15 +205,20 @@ impl Local {
         self.fresh.iter().take(ROUNDS).map_while(address).collect()
     }
 
-    /// The address by which the internet knows this machine, IPv4 first.
-    fn outside_ip(&self) -> Option<IpAddr> {
+    /// Whether the internet knows this machine by an address of that family.
+    pub(crate) fn is_outside(&self, ipv6: bool) -> bool {
+        self.outside_ip(ipv6).is_some()
+    }
+
+    /// The address of that family by which the internet knows this machine.
+    fn outside_ip(&self, ipv6: bool) -> Option<IpAddr> {
         let hosts = self
             .candidates
             .iter()
             .filter(|c| c.kind == CandidateKind::Host && is_public(c.addr.ip()));
         let mut ips: Vec<IpAddr> = hosts.map(|c| c.addr.ip()).collect();
         ips.extend(self.reflexive_ips());
-        ips.iter().find(|ip| ip.is_ipv4()).or(ips.first()).copied()
+        ips.into_iter().find(|ip| ip.is_ipv6() == ipv6)
     }
 
     fn reflexive_ips(&self) -> Vec<IpAddr> {
@@ -234,26 +241,26 @@ impl Local {
     }
 }
 
-/// Whether an address belongs to the internet, and not to a private network, a carrier's shared space (RFC 6598), a link or a machine.
+/// Whether an address belongs to the internet, and not to a private network, a carrier's shared space (RFC 6598), a link, a machine,
+/// or a range that is no place (class E, benchmarks). IPv6 addresses that hold an IPv4 one (6to4, Teredo, NAT64) are none: they
+/// would lead inside where that one does.
 pub fn is_public(ip: IpAddr) -> bool {
-    match ip {
+    match ip.to_canonical() {
         IpAddr::V4(ip) => {
-            let shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;
+            let [a, b, ..] = ip.octets();
             !(ip.is_private()
                 || ip.is_loopback()
                 || ip.is_link_local()
-                || ip.is_multicast()
-                || ip.is_broadcast()
-                || ip.octets()[0] == 0
-                || shared)
+                || a == 0
+                || a >= 224
+                || (a == 100 && b & 0xc0 == 64)
+                || (a == 198 && b & 0xfe == 18))
         }
-        IpAddr::V6(ip) => {
-            !(ip.is_unique_local()
-                || ip.is_loopback()
-                || ip.is_unicast_link_local()
-                || ip.is_multicast()
-                || ip.is_unspecified())
-        }
+        // Global unicast is 2000::/3 so far (RFC 4291 §2.4).
+        IpAddr::V6(ip) => match ip.segments() {
+            [0x2001, 0, ..] | [0x2002, ..] => false,
+            [first, ..] => first & 0xe000 == 0x2000,
+        },
     }
 }
 
@@ -333,6 +340,7 @@ mod tests {
                 ),
             ],
             fresh: vec![FreshPort {
+                ipv6: false,
                 port: 5000,
                 external: None,
             }],

@@ -216,6 +216,7 @@ impl Case {
         }];
         local.fresh = (5000..5003)
             .map(|port| FreshPort {
+                ipv6: false,
                 port,
                 external: None,
             })

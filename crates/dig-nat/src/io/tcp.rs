@@ -213,6 +213,11 @@ impl FreshPort {
         self.local.port()
     }
 
+    /// Whether it is bound for IPv6, else for IPv4.
+    pub fn is_ipv6(&self) -> bool {
+        self.local.is_ipv6()
+    }
+
     /// Dials from it; dropping the future stops it.
     pub async fn connect(self, to: SocketAddr) -> io::Result<TcpStream> {
         self.socket.connect(to).await

@@ -1,8 +1,8 @@
 //! What a node does to get paths, and what others may make it do.
 
 use crate::{attempt::Strategy, mapping::PortMapperConfig};
-use dig_types::Method;
-use std::time::Duration;
+use dig_types::{Method, NodeId};
+use std::{collections::BTreeSet, time::Duration};
 
 /// How [`NatTraversalManager`](super::NatTraversalManager) works.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub struct NatConfig {
     pub gather_wait: Duration,
     /// How ports are mapped; `None`: not at all. Default: by UPnP, NAT-PMP and PCP.
     pub port_mapping: Option<PortMapperConfig>,
+    /// The only peers that may begin an attempt; others learn nothing. Default: everybody may.
+    pub peers: Option<BTreeSet<NodeId>>,
     /// Attempts of our own at a time. Default: 64; each holds a few sockets for some seconds.
     pub max_outgoing: usize,
     /// Attempts of others at a time, one of each. Default: 32.
@@ -45,6 +47,7 @@ impl Default for NatConfig {
             stun: Vec::new(),
             gather_wait: Duration::from_millis(300),
             port_mapping: Some(PortMapperConfig::default()),
+            peers: None,
             max_outgoing: 64,
             max_incoming: 32,
             incoming_per_minute: 600,

@@ -241,24 +241,30 @@ impl Shared {
 
     /// What this side has, and the sockets of its fresh ports.
     fn local(&self) -> (Local, Vec<FreshPort>) {
+        let mut local = Local {
+            candidates: self.gatherer.candidates(),
+            subnets: self.gatherer.subnets(),
+            fresh: Vec::new(),
+            preserves_ports: self.gatherer.preserves_ports(),
+        };
         let mut fresh = Vec::new();
         if let Some(tcp) = &self.tcp
             && self.config.methods.contains(&Method::TcpSimultaneousOpen)
         {
-            let ports =
-                (0..ROUNDS).map_while(|_| tcp.fresh(false).or_else(|_| tcp.fresh(true)).ok());
-            fresh.extend(ports);
+            let both = local.is_outside(false) && local.is_outside(true);
+            // The peer may have one family only: with both, a round in the middle is for IPv6.
+            let ipv6 = |round: usize| match both {
+                true => round % 2 == 1,
+                false => local.is_outside(true),
+            };
+            fresh.extend((0..ROUNDS).map_while(|round| tcp.fresh(ipv6(round)).ok()));
         }
         let told = fresh.iter().map(|port| attempt::FreshPort {
             port: port.port(),
+            ipv6: port.is_ipv6(),
             external: None,
         });
-        let local = Local {
-            candidates: self.gatherer.candidates(),
-            subnets: self.gatherer.subnets(),
-            fresh: told.collect(),
-            preserves_ports: self.gatherer.preserves_ports(),
-        };
+        local.fresh = told.collect();
         (local, fresh)
     }
 }

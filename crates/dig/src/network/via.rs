@@ -11,8 +11,10 @@ use std::{
     time::Duration,
 };
 use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
 
-/// Most rendezvous peers of a node: as many as it registers with.
+/// Most rendezvous peers of a node: as many as it registers with. One more takes the place of the oldest that only a ticket
+/// named.
 const MAX_VIA: usize = dig_nat::rendezvous::Client::MAX_CARRIERS;
 /// Time before a lost or unreachable rendezvous peer is dialled again; it doubles up to the longest.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -40,33 +42,63 @@ type States = BTreeMap<(PeerAddr, Transport), State>;
 #[derive(Debug, Default)]
 pub(super) struct Via {
     states: watch::Sender<States>,
-    wanted: Mutex<Vec<PeerAddr>>,
+    wanted: Mutex<Vec<Wanted>>,
+}
+
+/// A rendezvous peer that lanes are kept to.
+#[derive(Debug)]
+struct Wanted {
+    via: PeerAddr,
+    /// Named by the user, who means it for as long as the node runs.
+    lasting: bool,
+    /// Ends its lanes.
+    stop: CancellationToken,
 }
 
 impl Via {
-    fn wanted(&self) -> MutexGuard<'_, Vec<PeerAddr>> {
+    fn wanted(&self) -> MutexGuard<'_, Vec<Wanted>> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps lanes to a rendezvous peer from now on. One more than [`MAX_VIA`] is not dialled.
+    /// Keeps lanes to a rendezvous peer from now on: those that the user named until the node stops.
     pub(super) fn want(inner: &Arc<Inner>, via: PeerAddr) {
-        let mut wanted = inner.via.wanted();
-        let known = |other: &PeerAddr| {
-            other.addr == via.addr && (via.node.is_none() || other.node == via.node)
+        let lasting = inner.paths.via.contains(&via);
+        let stop = {
+            let mut wanted = inner.via.wanted();
+            let known = |other: &Wanted| {
+                other.via.addr == via.addr && (via.node.is_none() || other.via.node == via.node)
+            };
+            if wanted.iter().any(known) {
+                return;
+            }
+            if wanted.len() >= MAX_VIA {
+                let Some(oldest) = wanted.iter().position(|other| !other.lasting) else {
+                    return;
+                };
+                let gone = wanted.remove(oldest);
+                gone.stop.cancel();
+                inner.via.states.send_modify(|states| {
+                    states.retain(|(via, _), _| *via != gone.via);
+                });
+            }
+            let stop = inner.stop.child_token();
+            wanted.push(Wanted {
+                via,
+                lasting,
+                stop: stop.clone(),
+            });
+            stop
         };
-        if wanted.len() >= MAX_VIA || wanted.iter().any(known) {
-            return;
-        }
-        wanted.push(via);
         // QUIC shows the rendezvous peer where our UDP port is seen, TLS where our TCP port is.
         for transport in [Transport::Udp, Transport::Tcp] {
             inner.via.set(via, transport, State::Dialling);
             let keep = keep(Arc::downgrade(inner), via, transport);
-            let stop = inner.stop.clone();
+            let stop = stop.clone();
             inner.tasks.spawn(async move {
                 tokio::select! {
-                    () = keep => {}
+                    biased;
                     () = stop.cancelled() => {}
+                    () = keep => {}
                 }
             });
         }
@@ -109,7 +141,8 @@ impl Via {
             of_it.any(|(_, state)| matches!(state, State::Up(_)))
         };
         let wanted = self.wanted();
-        wanted.iter().filter(|via| !is_up(via)).copied().collect()
+        let wanted = wanted.iter().map(|wanted| wanted.via);
+        wanted.filter(|via| !is_up(via)).collect()
     }
 
     /// Waits until every rendezvous peer has been reached by both transports or has failed; but no longer than `patience`, and

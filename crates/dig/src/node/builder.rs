@@ -137,7 +137,10 @@ impl NodeBuilder {
             auth: self.policy(),
             ..SessionConfig::default()
         };
-        let (paths, clock) = (self.paths.clone(), self.clock.clone());
+        let (mut paths, clock) = (self.paths.clone(), self.clock.clone());
+        if !self.trusted.is_empty() {
+            paths.peers = Some(self.trusted.clone());
+        }
         let network = NetworkManager::start(ports, session, paths, signer, clock, server.clone())?;
         let query = Arc::new(PendingWatch::new(Arc::new(LaneQuery(network.clone()))));
         let discovery = Arc::new(self.discovery(&network, query.clone()));
