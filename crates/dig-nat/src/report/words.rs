@@ -56,15 +56,15 @@ pub(super) fn remedy(report: &NatReport) -> Option<String> {
             "Ask the provider for IPv6 or for a public IPv4 address: no setting of the own router opens the provider's NAT."
         }
         (false, false, Some(NatKind::Firewall)) => {
-            "Let one UDP and one TCP port in through the firewall, and pass the port with --port."
+            "Let one UDP and one TCP port in through the firewall, and share with --listen 0.0.0.0:PORT."
         }
         (false, false, Some(NatKind::Unknown)) => {
-            "Name a STUN server with two addresses (RFC 5780) with --stun, so that the NAT can be judged; turning on UPnP or \
+            "Name a STUN server with two addresses (RFC 5780) with --stun, so that the way in can be judged; turning on UPnP or \
              NAT-PMP in the router helps in any case."
         }
         (false, false, Some(_)) => {
-            "Turn on UPnP, NAT-PMP or PCP in the router, or forward one UDP and one TCP port to this machine and pass it with \
-             --port: then every peer can connect."
+            "Turn on UPnP, NAT-PMP or PCP in the router, or forward one UDP and one TCP port to this machine and share \
+             with --listen 0.0.0.0:PORT: then every peer can connect."
         }
         (false, false, None) => return ipv6_remedy(report),
     };
@@ -129,8 +129,11 @@ fn way_in(family: &FamilyReport) -> Option<String> {
              hole punching works, except with peers whose NAT is symmetric."
         }
         NatKind::Symmetric => symmetric(family),
+        NatKind::Unknown if family.translated == Some(false) => {
+            "this machine has a public address; whether a firewall keeps others out, the STUN servers asked cannot tell."
+        }
         NatKind::Unknown => {
-            "a NAT or firewall stands in the way, and the STUN servers asked cannot tell how it behaves."
+            "a NAT stands in the way, and the STUN servers asked cannot tell how it behaves."
         }
     };
     Some(format!("{name} ({public}): {way}"))
