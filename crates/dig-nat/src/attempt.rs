@@ -18,7 +18,7 @@
 //!
 //! Rules, each with a test:
 //!
-//! - A packet goes only where [`Remote`](remote) allows: whoever answers an offer is not sent around by it.
+//! - A packet goes only where the rules for the peer's addresses allow: whoever answers an offer is not sent around by it.
 //! - Addresses that have not answered get at most [`MAX_UNANSWERED`] packets in all.
 //! - Nothing that is not authenticated by both sides' shares changes anything; no answer is larger than its question.
 //! - Where a packet comes from counts, not what the peer said about it (peer-reflexive candidates, RFC 8445 §7.3.1.3).

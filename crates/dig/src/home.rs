@@ -7,9 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+mod methods;
 mod pins;
 mod running;
 
+pub(crate) use methods::HomeMethods;
 pub(crate) use pins::{Pin, Pins};
 pub(crate) use running::{Running, RunningMark};
 

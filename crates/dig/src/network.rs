@@ -12,7 +12,7 @@ use dig_nat::{
     rendezvous::CarrierEvent,
     report::io::hops_to_nat,
     signaling::prekey::{PrekeyError, Prekeys},
-    traversal::{NatConfig, NatTraversalManager, Parts, Path, Remembered},
+    traversal::{NatConfig, NatTraversalManager, Parts, Path, PathMemory},
 };
 use dig_session::{Endpoint, PlainUdp, SessionConfig, StreamDialer, TcpDialer};
 use dig_transfer::{lane::Lane, serve::Server};
@@ -103,7 +103,7 @@ impl NetworkManager {
     pub(crate) fn start(
         ports: Ports,
         config: SessionConfig,
-        paths: PathOptions,
+        (paths, memory): (PathOptions, Arc<dyn PathMemory>),
         signer: Arc<dyn Signer>,
         clock: Arc<dyn Clock>,
         server: Arc<Server>,
@@ -125,7 +125,7 @@ impl NetworkManager {
             signaling: introductions.signaling().clone(),
             udp: hub.clone(),
             tcp: Some(tcp.clone()),
-            memory: Arc::<Remembered>::default(),
+            memory,
             clock: clock.clone(),
         };
         let nat =

@@ -1,7 +1,7 @@
 //! A whole node in a few lines.
 
 use crate::{
-    home::{Home, HomeError, Pin, Pins, Running, RunningMark},
+    home::{Home, HomeError, HomeMethods, Pin, Pins, Running, RunningMark},
     network::{LaneQuery, NetworkError, NetworkManager},
     paths::PathOptions,
     ports::Ports,

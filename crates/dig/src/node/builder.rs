@@ -2,12 +2,13 @@
 
 use super::{
     Arc, AuthPolicy, BTreeSet, ClientConfig, Clock, CryptoIdentity, DiscoveryConfig, FileClient,
-    FileHost, Home, HomePins, HostConfig, IdentityFile, Ipv4Addr, LaneQuery, LocalConfig,
-    LocalDiscovery, Mutex, NetworkError, NetworkManager, Node, NodeId, PathOptions,
+    FileHost, Home, HomeMethods, HomePins, HostConfig, IdentityFile, Ipv4Addr, LaneQuery,
+    LocalConfig, LocalDiscovery, Mutex, NetworkError, NetworkManager, Node, NodeId, PathOptions,
     PeerDiscoveryManager, PeerRecord, PeerSource, PendingWatch, Ports, Server, ServerConfig,
     SessionConfig, Signer, SocketAddr, StartError, SystemClock, Trusted,
 };
 use dig_identity::Algorithm;
+use dig_nat::traversal::PathMemory;
 
 /// Who a node is to others.
 #[derive(Debug, Clone, Default)]
@@ -123,25 +124,10 @@ impl NodeBuilder {
             .clone()
             .or_else(Home::of_user)
             .ok_or(StartError::NoHome)?;
-        let keeps_port = matches!(self.identity, Identity::Home) && self.listen.is_none();
-        let signer = self.signer(&home).await?;
-        let ports = self.ports(&home, keeps_port)?;
-        if keeps_port {
-            home.remember_port(ports.number)?;
-        }
         let mut serving = ServerConfig::default();
         serving.upload_limit = self.limit;
         let server = Server::new(serving);
-        let session = SessionConfig {
-            serves: true,
-            auth: self.policy(),
-            ..SessionConfig::default()
-        };
-        let (mut paths, clock) = (self.paths.clone(), self.clock.clone());
-        if !self.trusted.is_empty() {
-            paths.peers = Some(self.trusted.clone());
-        }
-        let network = NetworkManager::start(ports, session, paths, signer, clock, server.clone())?;
+        let network = self.network(&home, server.clone()).await?;
         let query = Arc::new(PendingWatch::new(Arc::new(LaneQuery(network.clone()))));
         let discovery = Arc::new(self.discovery(&network, query.clone()));
         let host = HostConfig {
@@ -175,6 +161,34 @@ impl NodeBuilder {
             running,
             spools,
         })
+    }
+
+    /// Listens.
+    async fn network(
+        &self,
+        home: &Home,
+        server: Arc<Server>,
+    ) -> Result<NetworkManager, StartError> {
+        let keeps_port = matches!(self.identity, Identity::Home) && self.listen.is_none();
+        let signer = self.signer(home).await?;
+        let ports = self.ports(home, keeps_port)?;
+        if keeps_port {
+            home.remember_port(ports.number)?;
+        }
+        let session = SessionConfig {
+            serves: true,
+            auth: self.policy(),
+            ..SessionConfig::default()
+        };
+        let mut paths = self.paths.clone();
+        if !self.trusted.is_empty() {
+            paths.peers = Some(self.trusted.clone());
+        }
+        let memory: Arc<dyn PathMemory> = Arc::new(HomeMethods(home.clone()));
+        let clock = self.clock.clone();
+        let network =
+            NetworkManager::start(ports, session, (paths, memory), signer, clock, server)?;
+        Ok(network)
     }
 
     async fn signer(&self, home: &Home) -> Result<Arc<dyn Signer>, StartError> {
