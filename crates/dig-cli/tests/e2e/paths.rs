@@ -147,7 +147,9 @@ fn a_symmetric_nat_reaches_a_restricted_one_both_ways() {
     let via = world.relay();
     for (host, getter) in [(&one, &other), (&other, &one)] {
         let (_share, ticket) = world.share(host, &["--via", &via]);
-        let got = world.get(getter, &ticket, &["--via", &via]);
+        // By either transport the race may win; this is about one of them.
+        let udp = ["--via", &via, "--methods", "udp-hole-punch"];
+        let got = world.get(getter, &ticket, &udp);
         world.assert_got(&got);
         assert_eq!(connected(&got)["method"], "udp-hole-punch");
     }
@@ -192,6 +194,22 @@ fn what_failed_is_said_method_by_method() {
     let got = world.get(&getter, &ticket, &["--methods", "direct,upnp"]);
     let said = got.failure(4, "connect");
     assert!(said.contains("direct") && said.contains("upnp"), "{said}");
+}
+
+#[test]
+fn silence_on_every_way_is_told_and_ends() {
+    let Some(world) = World::new() else { return };
+    let (_a, getter) = world.site(SiteKind::Open, Habit::Drop, "a");
+    let (silent, _machine) = world.site(SiteKind::PortRestricted, Habit::Drop, "b");
+    let silent = silent.public_ipv4().unwrap();
+    let node = "ab".repeat(32);
+    // The rendezvous peer is given up first, the peer's own address later.
+    let (via, peer) = (format!("{silent}:1"), format!("{node}@{silent}:2"));
+    let hash = "cd".repeat(32);
+    let got = world.get(&getter, &hash, &["--via", &via, "--peer", &peer]);
+    let said = got.failure(4, "connect");
+    assert!(said.contains("no rendezvous peer can be reached"), "{said}");
+    assert!(!got.stderr.contains("panicked"), "{}", got.stderr);
 }
 
 #[test]

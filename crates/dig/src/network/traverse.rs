@@ -37,6 +37,8 @@ pub(super) fn traverse(inner: Arc<Inner>, peer: &PeerRecord) -> BoxStream<'stati
     stream::unfold(traversal, |mut traversal| async {
         Some((traversal.next().await?, traversal))
     })
+    // Whoever dials goes on asking while addresses of the peer are still being dialled.
+    .fuse()
     .boxed()
 }
 
