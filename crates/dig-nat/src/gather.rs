@@ -177,7 +177,7 @@ impl Gatherer {
         self.0.shared.mappings.clone()
     }
 
-    /// Waits until routers have mapped the port, or have all refused; but no longer than until then. No wait where none is asked.
+    /// Waits until routers have mapped the port, UDP and TCP, or have all refused; but no longer than until then. No wait where none is asked.
     pub async fn mapped_by(&self, deadline: Instant) {
         let Some(mut mappings) = self.mappings() else {
             return;
@@ -185,7 +185,14 @@ impl Gatherer {
         let Some(mut status) = self.0.shared.mapper().as_ref().map(PortMapper::status) else {
             return;
         };
-        let mapped = mappings.wait_for(|mappings| mappings.iter().any(Mapping::is_advertised));
+        let both = |mappings: &Vec<Mapping>| {
+            let by = |transport| {
+                let mut advertised = mappings.iter().filter(|mapping| mapping.is_advertised());
+                advertised.any(|mapping| mapping.transport == transport)
+            };
+            by(Transport::Udp) && by(Transport::Tcp)
+        };
+        let mapped = mappings.wait_for(both);
         let asking = |status: &MethodStatus| status.state == MethodState::Asking;
         let refused = status.wait_for(|status| !status.is_empty() && !status.iter().any(asking));
         let over = async {

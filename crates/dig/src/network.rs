@@ -5,7 +5,6 @@ use dig_discovery::Networks;
 use dig_host::Listener;
 use dig_identity::Signer;
 use dig_nat::{
-    candidate::CandidateKind,
     gather::Wanted,
     io::{OsUdp, Sorted, TcpPort, UdpHub},
     mapping::PortMapperConfig,
@@ -195,14 +194,15 @@ impl NetworkManager {
 
     /// Outside addresses that routers map to this node and that others can reach.
     pub fn mapped(&self) -> Vec<MappedAddr> {
-        let candidates = self.0.nat.gatherer().candidates().into_iter();
-        let mapped = candidates.filter_map(|candidate| match candidate.kind {
-            CandidateKind::Mapped(method) => Some(MappedAddr {
-                method,
-                transport: candidate.transport,
-                addr: candidate.addr,
-            }),
-            _ => None,
+        let Some(mappings) = self.0.nat.gatherer().mappings() else {
+            return Vec::new();
+        };
+        let mappings = mappings.borrow();
+        let advertised = mappings.iter().filter(|mapping| mapping.is_advertised());
+        let mapped = advertised.map(|mapping| MappedAddr {
+            method: mapping.method,
+            transport: mapping.transport,
+            addr: mapping.external,
         });
         mapped.collect()
     }
