@@ -44,15 +44,15 @@ mod streams;
 pub use budget::MAX_UNANSWERED;
 pub use check::CHECK;
 pub use config::{
-    AttemptConfig, FreshPort, Local, ROUNDS, Strategy, Subnet, UnknownStrategy, is_public,
+    AttemptConfig, FreshPort, Local, NatHint, ROUNDS, Strategy, Subnet, UnknownStrategy, is_public,
 };
 pub use event::{
-    Connect, Ended, Failure, LocalPort, Output, PREAMBLE, Path, StreamEvent, StreamFailure,
+    Connect, Ended, Failure, LocalPort, Output, PREAMBLE, Path, Port, StreamEvent, StreamFailure,
     StreamId,
 };
 pub use keys::{MAGIC, Role, Tag};
 pub use message::{Answer, MAX_CANDIDATES, Message, MessageError, Offer, Step, Terms};
-pub use methods::TraversalMethod;
+pub use methods::{Probe, TraversalMethod};
 
 use crate::{
     candidate::{Candidate, CandidateKind},
@@ -178,6 +178,7 @@ impl Attempt {
             methods,
             candidates: Vec::new(),
             fresh: local.fresh_addresses(),
+            nat: local.nat,
         };
         terms.candidates = advertised(&local, &terms.methods);
         Self {
@@ -245,6 +246,8 @@ impl Attempt {
             attempt: self.id,
             peer: self.peer,
             signaling: self.signaling,
+            own_nat: self.terms.nat,
+            peer_nat: self.remote.as_ref().map(|remote| remote.terms.nat),
             methods,
         }
     }
@@ -352,13 +355,17 @@ fn advertised(local: &Local, methods: &[Method]) -> Vec<Candidate> {
                 }
                 CandidateKind::Host => is_public(c.addr.ip()) || methods.contains(&Method::Local),
                 CandidateKind::ServerReflexive | CandidateKind::PeerReflexive => true,
+                CandidateKind::Relayed => {
+                    methods.contains(&Method::Turn) || methods.contains(&Method::Ice)
+                }
             }
     };
     let order = |c: &Candidate| match c.kind {
         CandidateKind::ServerReflexive | CandidateKind::PeerReflexive => 0,
         CandidateKind::Host if is_public(c.addr.ip()) => 1,
-        CandidateKind::Mapped(_) => 2,
-        CandidateKind::Host => 3,
+        CandidateKind::Relayed => 2,
+        CandidateKind::Mapped(_) => 3,
+        CandidateKind::Host => 4,
     };
     let mut candidates: Vec<Candidate> = local.candidates.iter().filter(shown).copied().collect();
     candidates.sort_by_key(order);

@@ -16,6 +16,8 @@ pub enum CandidateKind {
     ServerReflexive,
     /// The address from which a check of the peer came.
     PeerReflexive,
+    /// The address of an allocation on a TURN server (RFC 8656 §2): what is sent there is relayed.
+    Relayed,
 }
 
 /// An address at which a peer may be reached.

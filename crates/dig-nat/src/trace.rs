@@ -1,5 +1,6 @@
 //! What an attempt did, for people and programs that ask why.
 
+use crate::attempt::NatHint;
 use dig_types::{Method, NodeId};
 use serde::Serialize;
 use std::{fmt, net::SocketAddr, time::Duration};
@@ -89,6 +90,10 @@ pub struct Trace {
     pub peer: NodeId,
     /// From offer to answer; `None` if none came.
     pub signaling: Option<Duration>,
+    /// How this side's NAT maps UDP ports, as far as is known.
+    pub own_nat: NatHint,
+    /// How the peer's does, as the peer says; `None` if it said nothing.
+    pub peer_nat: Option<NatHint>,
     /// Every method, in the order in which they began.
     pub methods: Vec<MethodTrace>,
 }

@@ -22,12 +22,16 @@ pub enum Method {
     UdpHolePunch,
     /// TCP connections from both sides at an agreed time (RFC 9293 section 3.5, whitepaper section 3.4).
     TcpSimultaneousOpen,
+    /// STUN connectivity checks between all candidates of both sides (RFC 8445, whitepaper section 3.5).
+    Ice,
+    /// A relay: datagrams through a TURN server (RFC 8656, whitepaper section 3.6).
+    Turn,
 }
 
 impl Method {
     /// Every method, in the order of the whitepaper's decision flow (section 9): the order of preference, and that in which
     /// they are tried one by one.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Local,
         Self::Direct,
         Self::Pcp,
@@ -36,6 +40,8 @@ impl Method {
         Self::TcpHolePunch,
         Self::UdpHolePunch,
         Self::TcpSimultaneousOpen,
+        Self::Ice,
+        Self::Turn,
     ];
 
     /// Its name.
@@ -49,6 +55,8 @@ impl Method {
             Self::TcpHolePunch => "tcp-hole-punch",
             Self::UdpHolePunch => "udp-hole-punch",
             Self::TcpSimultaneousOpen => "tcp-simultaneous-open",
+            Self::Ice => "ice",
+            Self::Turn => "turn",
         }
     }
 }
@@ -91,7 +99,7 @@ pub struct MappedAddr {
 /// The text names no method.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no such method; the methods are local, direct, pcp, nat-pmp, upnp, tcp-hole-punch, udp-hole-punch, tcp-simultaneous-open"
+    "no such method; the methods are local, direct, pcp, nat-pmp, upnp, tcp-hole-punch, udp-hole-punch, tcp-simultaneous-open, ice, turn"
 )]
 pub struct UnknownMethod;
 

@@ -4,8 +4,9 @@ use super::{
     Attempt, Role,
     check::{Check, Kind},
     checks::Heard,
-    event::{Output, PREAMBLE, Path, StreamEvent, StreamFailure, StreamId},
+    event::{Output, PREAMBLE, Path, Port, StreamEvent, StreamFailure, StreamId},
     message::Message,
+    methods::Probe,
     signals::Repeat,
     streams::Stage,
 };
@@ -14,8 +15,8 @@ use dig_types::Method;
 use std::{net::SocketAddr, time::Duration};
 
 impl Attempt {
-    /// A datagram with this attempt's [tag](Attempt::tag) came. What does not prove to be the peer's does nothing.
-    pub fn on_datagram(&mut self, now: Duration, source: SocketAddr, bytes: &[u8]) {
+    /// A datagram with this attempt's [tag](Attempt::tag) came at that port. What does not prove to be the peer's does nothing.
+    pub fn on_datagram(&mut self, now: Duration, at: Port, source: SocketAddr, bytes: &[u8]) {
         if !self.advance(now) {
             return;
         }
@@ -34,13 +35,18 @@ impl Attempt {
                 ..check
             };
             self.outputs.push_back(Output::Datagram {
+                from: at,
                 to: source,
                 bytes: answer.encode(keys),
                 ttl: None,
             });
         }
         let until = self.running(check.method).map(|run| run.limit);
-        let heard = self.checks.receive(self.now, source, &check, until);
+        let came = Probe {
+            from: at,
+            to: source,
+        };
+        let heard = self.checks.receive(self.now, came, &check, until);
         self.signals.settle(|repeat| {
             *repeat == Repeat::Terms && heard.is_some()
                 || matches!(repeat, Repeat::Message(Message::Opened(_)))
@@ -49,7 +55,7 @@ impl Attempt {
             Some(Heard::Request(method) | Heard::Response(method)) => self.received(method),
             Some(Heard::Valid {
                 method,
-                remote,
+                probe,
                 rtt,
                 spent,
             }) => {
@@ -58,7 +64,9 @@ impl Attempt {
                 self.found(Path {
                     method,
                     transport: Transport::Udp,
-                    remote,
+                    remote: probe.to,
+                    from: probe.from,
+                    relays: self.relays_on(probe),
                     stream: None,
                     rtt: Some(rtt),
                 });
@@ -187,6 +195,8 @@ impl Attempt {
             method,
             transport: Transport::Tcp,
             remote: stream.remote,
+            from: Port::Shared,
+            relays: 0,
             stream: Some(id),
             rtt: stream.rtt,
         };
@@ -201,6 +211,15 @@ impl Attempt {
             self.outputs.push_back(Output::Path(path));
         }
         self.paths.push(path);
+    }
+
+    /// How many relays a datagram passes that takes this way.
+    fn relays_on(&self, probe: Probe) -> u8 {
+        let theirs = self
+            .remote
+            .as_ref()
+            .is_some_and(|remote| remote.is_relayed(probe.to));
+        u8::from(matches!(probe.from, Port::Relay(_))) + u8::from(theirs)
     }
 
     fn received(&mut self, method: Method) {

@@ -6,9 +6,10 @@ use super::{
     event::Output,
     jitter::Jitter,
     keys::{Keys, Role},
+    methods::Probe,
 };
 use dig_types::Method;
-use std::{collections::VecDeque, net::SocketAddr, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 /// The first repetition of a check comes after this time; the next ones come half as long again after one another.
 const FIRST_GAP: Duration = Duration::from_millis(33);
@@ -28,7 +29,7 @@ const OPENERS: usize = 2;
 /// An address that is checked.
 #[derive(Debug)]
 pub(super) struct Pair {
-    pub(super) remote: SocketAddr,
+    pub(super) probe: Probe,
     pub(super) method: Method,
     /// When the next request goes out; `None`: not before something happens.
     next: Option<Duration>,
@@ -52,7 +53,7 @@ pub(super) enum Heard {
     /// The first answer on a path.
     Valid {
         method: Method,
-        remote: SocketAddr,
+        probe: Probe,
         rtt: Duration,
         /// Requests that it took.
         spent: u32,
@@ -77,24 +78,24 @@ impl Checks {
     }
 
     /// Whether another method checks that address already: it would be asked the same by the same packets.
-    pub(super) fn taken(&self, remote: SocketAddr, by: Method) -> bool {
+    pub(super) fn taken(&self, probe: Probe, by: Method) -> bool {
         self.pairs
             .iter()
-            .any(|pair| pair.remote == remote && pair.method != by)
+            .any(|pair| pair.probe == probe && pair.method != by)
     }
 
     /// Addresses of a method.
-    pub(super) fn remotes(&self, method: Method) -> impl Iterator<Item = SocketAddr> {
+    pub(super) fn probes(&self, method: Method) -> impl Iterator<Item = Probe> {
         self.pairs
             .iter()
             .filter(move |pair| pair.method == method)
-            .map(|pair| pair.remote)
+            .map(|pair| pair.probe)
     }
 
     /// Holds addresses ready, without asking them.
-    pub(super) fn hold(&mut self, method: Method, remotes: &[SocketAddr]) {
-        for remote in remotes {
-            let _ = self.pair(*remote, method);
+    pub(super) fn hold(&mut self, method: Method, probes: &[Probe]) {
+        for probe in probes {
+            let _ = self.pair(*probe, method);
         }
     }
 
@@ -108,7 +109,7 @@ impl Checks {
         budget: &mut Budget,
     ) -> Vec<Output> {
         let mut out = Vec::new();
-        for to in self.remotes(method) {
+        for Probe { from, to } in self.probes(method) {
             for _ in 0..OPENERS {
                 let check = Check {
                     kind: Kind::Request,
@@ -118,6 +119,7 @@ impl Checks {
                 };
                 if budget.spend(1) {
                     out.push(Output::Datagram {
+                        from,
                         to,
                         bytes: check.encode(keys),
                         ttl: Some(ttl),
@@ -147,23 +149,23 @@ impl Checks {
     }
 
     /// Takes back that a path was found there: it turned out to be of no use.
-    pub(super) fn forget(&mut self, remote: SocketAddr) {
-        self.pairs.retain(|pair| pair.remote != remote);
+    pub(super) fn forget(&mut self, probe: Probe) {
+        self.pairs.retain(|pair| pair.probe != probe);
     }
 
-    /// A datagram that the peer sent. A request is answered to where it came from, whatever the peer
+    /// A datagram that the peer sent: `came` names the port at which it did, and from where. A request is answered to where it came from, whatever the peer
     /// advertised, and asked back from there if the method is still tried.
     pub(super) fn receive(
         &mut self,
         now: Duration,
-        source: SocketAddr,
+        came: Probe,
         check: &Check,
         until: Option<Duration>,
     ) -> Option<Heard> {
         match check.kind {
             Kind::Request => {
                 if let Some(until) = until
-                    && let Some(pair) = self.pair(source, check.method)
+                    && let Some(pair) = self.pair(came, check.method)
                     && !pair.heard
                 {
                     pair.heard = true;
@@ -176,12 +178,12 @@ impl Checks {
                 Some(Heard::Request(check.method))
             }
             Kind::Response(_) => {
-                let pair = self.pairs.iter_mut().find(|pair| pair.remote == source)?;
+                let pair = self.pairs.iter_mut().find(|pair| pair.probe == came)?;
                 let (_, asked) = *pair
                     .asked
                     .iter()
                     .find(|(transaction, _)| *transaction == check.transaction)?;
-                let (method, remote, rtt) = (pair.method, pair.remote, now.saturating_sub(asked));
+                let (method, probe, rtt) = (pair.method, pair.probe, now.saturating_sub(asked));
                 pair.next = None;
                 let spent = std::mem::take(&mut pair.spent);
                 if pair.rtt.replace(rtt).is_some() {
@@ -189,7 +191,7 @@ impl Checks {
                 }
                 Some(Heard::Valid {
                     method,
-                    remote,
+                    probe,
                     rtt,
                     spent,
                 })
@@ -232,7 +234,8 @@ impl Checks {
             return Some((
                 pair.method,
                 Output::Datagram {
-                    to: pair.remote,
+                    from: pair.probe.from,
+                    to: pair.probe.to,
                     bytes,
                     ttl: None,
                 },
@@ -247,15 +250,15 @@ impl Checks {
     }
 
     /// The pair of an address, made if there is room for it.
-    fn pair(&mut self, remote: SocketAddr, method: Method) -> Option<&mut Pair> {
-        if let Some(at) = self.pairs.iter().position(|pair| pair.remote == remote) {
+    fn pair(&mut self, probe: Probe, method: Method) -> Option<&mut Pair> {
+        if let Some(at) = self.pairs.iter().position(|pair| pair.probe == probe) {
             return self.pairs.get_mut(at);
         }
         if self.pairs.len() == MAX_PAIRS {
             return None;
         }
         self.pairs.push(Pair {
-            remote,
+            probe,
             method,
             next: None,
             gap: FIRST_GAP,

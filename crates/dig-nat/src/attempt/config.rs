@@ -2,6 +2,7 @@
 
 use crate::candidate::{Candidate, CandidateKind, Transport};
 use dig_types::Method;
+use serde::Serialize;
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
@@ -147,6 +148,25 @@ pub struct FreshPort {
     pub external: Option<SocketAddr>,
 }
 
+/// How this side's NAT maps the shared UDP port towards different destinations (RFC 4787 §4.1): what the peer needs to know to choose
+/// a tactic, and no promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "mapping")]
+pub enum NatHint {
+    /// Nobody was asked, or only one server.
+    #[default]
+    Unknown,
+    /// There is no NAT.
+    Open,
+    /// One outside port for all destinations.
+    Independent,
+    /// An outside port for each destination.
+    Dependent {
+        /// By how much the port of a new destination is above that of the one before, if that is regular.
+        step: Option<i16>,
+    },
+}
+
 /// What this side has.
 #[derive(Debug, Clone, Default)]
 pub struct Local {
@@ -156,6 +176,10 @@ pub struct Local {
     pub subnets: Vec<Subnet>,
     /// Ports for simultaneous open, one a round; [`ROUNDS`] are used.
     pub fresh: Vec<FreshPort>,
+    /// Relayed addresses of own allocations; each is one of the [candidates](Self::candidates) too.
+    pub relays: Vec<SocketAddr>,
+    /// How the NAT maps the UDP port.
+    pub nat: NatHint,
     /// Whether the NAT is known to keep port numbers (`Some(false)`: known not to). From it the outside addresses
     /// of TCP ports are predicted which no server was asked about.
     pub preserves_ports: Option<bool>,

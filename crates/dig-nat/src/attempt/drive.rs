@@ -117,7 +117,7 @@ impl Attempt {
         let method = method(name).ok_or("an attempt does not know this method")?;
         let mut plan = method.plan(&Sides::new(&self.local, remote))?;
         let all = plan.probes.len();
-        plan.probes.retain(|addr| !self.checks.taken(*addr, name));
+        plan.probes.retain(|probe| !self.checks.taken(*probe, name));
         if all > 0 && plan.probes.is_empty() && plan.dials.is_empty() {
             return Err("another method checks the same addresses".into());
         }

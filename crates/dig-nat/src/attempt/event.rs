@@ -12,6 +12,17 @@ pub const PREAMBLE: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId(pub u32);
 
+/// From which of this side's UDP sockets a datagram leaves, or at which one it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Port {
+    /// The node's one port.
+    Shared,
+    /// An own allocation on a TURN server, named by its relayed address.
+    Relay(SocketAddr),
+    /// That one of the sockets opened for this attempt alone.
+    Extra(u16),
+}
+
 /// From which port to connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LocalPort {
@@ -87,10 +98,21 @@ pub struct Path {
     pub transport: Transport,
     /// The peer's end.
     pub remote: SocketAddr,
+    /// This side's end of a datagram path; [`Port::Shared`] for a stream.
+    pub from: Port,
+    /// Relays that stand between: this side's, the peer's, or both.
+    pub relays: u8,
     /// The stream, where it is one.
     pub stream: Option<StreamId>,
     /// Round-trip time, where it could be measured.
     pub rtt: Option<Duration>,
+}
+
+impl Path {
+    /// Whether a relay stands between.
+    pub fn is_relayed(&self) -> bool {
+        self.relays > 0
+    }
 }
 
 /// How an attempt ended.
@@ -126,8 +148,10 @@ pub enum Failure {
 pub enum Output {
     /// Seal these bytes and send them to the peer.
     Signal(Bytes),
-    /// Send a datagram from the one UDP socket.
+    /// Send a datagram.
     Datagram {
+        /// From where.
+        from: Port,
         /// Where to.
         to: SocketAddr,
         /// What.

@@ -4,7 +4,7 @@ use super::{
     Answer, Attempt, Ended, Failure, Message, Role, Step, Strategy,
     event::{Output, Path},
     keys::Keys,
-    methods::Pace,
+    methods::{Pace, Probe},
     remote::Remote,
     run::Wait,
     signals::Repeat,
@@ -242,7 +242,10 @@ impl Attempt {
         self.chosen = None;
         self.paths.retain(|known| known != path);
         if path.transport == crate::candidate::Transport::Udp {
-            self.checks.forget(path.remote);
+            self.checks.forget(Probe {
+                from: path.from,
+                to: path.remote,
+            });
         }
         let doomed = self
             .streams

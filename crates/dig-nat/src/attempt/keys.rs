@@ -154,6 +154,8 @@ pub(super) const fn method_number(method: Method) -> u8 {
         Method::TcpHolePunch => 6,
         Method::UdpHolePunch => 7,
         Method::TcpSimultaneousOpen => 8,
+        Method::Ice => 9,
+        Method::Turn => 10,
         _ => 0,
     }
 }

@@ -12,13 +12,15 @@
 //! opened  5 = round (u8)                       the initiator's NAT lets the responder's datagrams in
 //! stop    6 = reason (u8): 0 connected, 1 no path ‖ method (u8, 0 without one)
 //! terms     = share (32 bytes) ‖ revision (u8) ‖ methods (u16, bit n: the method of number n + 1) ‖
-//!             count (u16) ‖ candidates ‖ count (u8) ‖ addresses of fresh ports
-//! candidate = kind (u8: 0 host, 1 server-reflexive, 3 to 5 mapped by the method of this number) ‖ transport (u8: 0 UDP, 1 TCP) ‖ address
+//!             count (u16) ‖ candidates ‖ count (u8) ‖ addresses of fresh ports ‖ nat
+//! nat       = mapping of the UDP port (u8: 0 unknown, 1 no NAT, 2 one port for all destinations, 3 a port for each) ‖
+//!             step (i16: from one destination's port to the next one's; 0 if irregular)
+//! candidate = kind (u8: 0 host, 1 server-reflexive, 2 relayed, 3 to 5 mapped by the method of this number) ‖ transport (u8: 0 UDP, 1 TCP) ‖ address
 //! address   = 4 or 6 (u8) ‖ 4 or 16 bytes ‖ port (u16)
 //! ```
 
 use super::{
-    config::{ROUNDS, Strategy},
+    config::{NatHint, ROUNDS, Strategy},
     keys::{method_number, method_of},
 };
 use crate::candidate::{Candidate, CandidateKind, Transport};
@@ -47,6 +49,8 @@ pub struct Terms {
     pub candidates: Vec<Candidate>,
     /// Where its ports for simultaneous open are, one a round.
     pub fresh: Vec<SocketAddr>,
+    /// How its NAT maps the UDP port.
+    pub nat: NatHint,
 }
 
 /// The initiator's first message.
@@ -201,6 +205,7 @@ fn put_terms(out: &mut BytesMut, terms: &Terms) {
         out.put_u8(match candidate.kind {
             CandidateKind::Host => 0,
             CandidateKind::ServerReflexive | CandidateKind::PeerReflexive => 1,
+            CandidateKind::Relayed => 2,
             CandidateKind::Mapped(method) => method_number(method),
         });
         out.put_u8((candidate.transport == Transport::Tcp).into());
@@ -209,6 +214,14 @@ fn put_terms(out: &mut BytesMut, terms: &Terms) {
     let fresh = &terms.fresh[..terms.fresh.len().min(ROUNDS)];
     out.put_u8(fresh.len() as u8);
     fresh.iter().for_each(|addr| put_address(out, *addr));
+    let (mapping, step) = match terms.nat {
+        NatHint::Unknown => (0, None),
+        NatHint::Open => (1, None),
+        NatHint::Independent => (2, None),
+        NatHint::Dependent { step } => (3, step),
+    };
+    out.put_u8(mapping);
+    out.put_i16(step.unwrap_or(0));
 }
 
 /// The bit of a method; none for one that an attempt does not know.
@@ -282,12 +295,22 @@ impl Input<'_> {
                 fresh.push(addr);
             }
         }
+        let (mapping, step) = (self.u8()?, i16::from_be_bytes(self.take()?));
+        let nat = match mapping {
+            1 => NatHint::Open,
+            2 => NatHint::Independent,
+            3 => NatHint::Dependent {
+                step: (step != 0).then_some(step),
+            },
+            _ => NatHint::Unknown,
+        };
         Ok(Terms {
             share,
             revision,
             methods: methods.collect(),
             candidates,
             fresh,
+            nat,
         })
     }
 
@@ -297,6 +320,7 @@ impl Input<'_> {
         let kind = match kind {
             0 => CandidateKind::Host,
             1 => CandidateKind::ServerReflexive,
+            2 => CandidateKind::Relayed,
             3..=5 => match method_of(kind) {
                 Some(method) => CandidateKind::Mapped(method),
                 None => return Ok(None),

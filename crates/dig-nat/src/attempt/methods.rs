@@ -13,7 +13,7 @@ mod udp_hole_punch;
 
 use super::{
     config::{Local, is_public},
-    event::LocalPort,
+    event::{LocalPort, Port},
     remote::Remote,
 };
 use crate::candidate::{Candidate, CandidateKind, Transport};
@@ -69,6 +69,23 @@ pub struct Dial {
     pub to: SocketAddr,
 }
 
+/// An address that a plan checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Probe {
+    /// From where.
+    pub from: Port,
+    /// Where to.
+    pub to: SocketAddr,
+}
+
+impl Probe {
+    /// From the node's one port.
+    pub fn shared(to: SocketAddr) -> Self {
+        let from = Port::Shared;
+        Self { from, to }
+    }
+}
+
 /// What one side does for a method. It may be nothing: then the peer does it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -77,7 +94,7 @@ pub struct Plan {
     /// How many times.
     pub rounds: u8,
     /// Where checks go.
-    pub probes: Vec<SocketAddr>,
+    pub probes: Vec<Probe>,
     /// Which connections are made.
     pub dials: Vec<Dial>,
 }
@@ -97,7 +114,7 @@ impl Plan {
             to,
         };
         let (probes, dials) = (
-            of(Transport::Udp).collect(),
+            of(Transport::Udp).map(Probe::shared).collect(),
             of(Transport::Tcp).map(dial).collect(),
         );
         Self {

@@ -87,6 +87,12 @@ impl Remote {
         candidates
     }
 
+    /// Whether an address is that of an allocation of the peer's.
+    pub(super) fn is_relayed(&self, addr: SocketAddr) -> bool {
+        let relayed = |c: &Candidate| c.kind == CandidateKind::Relayed && c.addr == addr;
+        self.terms.candidates.iter().any(relayed)
+    }
+
     /// Where the peer's fresh ports may be tried, by round.
     pub(super) fn fresh(&self, local: &Local) -> Vec<Option<SocketAddr>> {
         let allowed = |addr: &SocketAddr| {
@@ -125,7 +131,7 @@ fn same_site(a: IpAddr, b: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attempt::config::Subnet;
+    use crate::attempt::config::{NatHint, Subnet};
 
     fn remote(role: Role, addrs: &[&str], observed: &[&str]) -> Remote {
         let host = |addr: &&str| Candidate {
@@ -141,6 +147,7 @@ mod tests {
             methods: Vec::new(),
             candidates,
             fresh,
+            nat: NatHint::Unknown,
         };
         let mut remote = Remote::new(role, terms);
         let observed = observed.iter().map(|a| Observed {

@@ -245,6 +245,8 @@ impl Shared {
             candidates: self.gatherer.candidates(),
             subnets: self.gatherer.subnets(),
             fresh: Vec::new(),
+            relays: Vec::new(),
+            nat: attempt::NatHint::Unknown,
             preserves_ports: self.gatherer.preserves_ports(),
         };
         let mut fresh = Vec::new();

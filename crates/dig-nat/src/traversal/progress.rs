@@ -106,6 +106,8 @@ impl Failed {
     /// Nothing was tried.
     pub(super) fn before(peer: NodeId, error: TraverseError) -> Self {
         let trace = Trace {
+            own_nat: crate::attempt::NatHint::Unknown,
+            peer_nat: None,
             attempt: AttemptId([0; 16]),
             peer,
             signaling: None,

@@ -28,6 +28,7 @@ fn terms() -> Terms {
             ),
         ],
         fresh: vec!["44.1.2.3:5000".parse().unwrap()],
+        nat: NatHint::Dependent { step: Some(-2) },
     }
 }
 

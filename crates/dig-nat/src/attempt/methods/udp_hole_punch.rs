@@ -1,6 +1,6 @@
 //! UDP hole punching.
 
-use super::{Pace, Plan, Sides, TraversalMethod, outside};
+use super::{Pace, Plan, Probe, Sides, TraversalMethod, outside};
 use crate::candidate::Transport;
 use dig_types::Method;
 
@@ -23,7 +23,7 @@ impl TraversalMethod for UdpHolePunch {
                 "neither side knows its outside UDP address; name a STUN server with --stun".into(),
             );
         }
-        let probes = targets.iter().map(|c| c.addr).collect();
+        let probes = targets.iter().map(|c| Probe::shared(c.addr)).collect();
         Ok(Plan {
             pace: Pace::Barrier,
             rounds: 1,

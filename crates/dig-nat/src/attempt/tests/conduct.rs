@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     attempt::{
-        Attempt, CHECK, Failure, Glare, Message, Offer, Output, StreamEvent, StreamFailure,
+        Attempt, CHECK, Failure, Glare, Message, Offer, Output, Port, StreamEvent, StreamFailure,
         StreamId,
     },
     trace::AttemptId,
@@ -210,8 +210,8 @@ fn strangers_get_no_answer() {
     forged[8..16].copy_from_slice(&b.tag().0);
     for (at, value) in [(16, 0), (16, 1), (17, 1), (18, 7)] {
         forged[at] = value;
-        b.on_datagram(now, stranger, &forged);
-        a.on_datagram(now, stranger, &forged);
+        b.on_datagram(now, Port::Shared, stranger, &forged);
+        a.on_datagram(now, Port::Shared, stranger, &forged);
     }
     assert!(
         drain(&mut a)
@@ -223,7 +223,7 @@ fn strangers_get_no_answer() {
     a.on_timeout(now + Duration::from_millis(100));
     for output in drain(&mut a) {
         if let Output::Datagram { bytes, .. } = output {
-            a.on_datagram(now, stranger, &bytes);
+            a.on_datagram(now, Port::Shared, stranger, &bytes);
         }
     }
     assert!(
@@ -281,7 +281,7 @@ proptest! {
                 match call {
                     0 => attempt.on_timeout(now),
                     1 => attempt.on_signal(now, &[1, *value % 8, *value, 1 + *value % 8], &[]),
-                    2 => attempt.on_datagram(now, addr, &[*value; CHECK]),
+                    2 => attempt.on_datagram(now, Port::Shared, addr, &[*value; CHECK]),
                     3 => attempt.on_stream(now, stream, StreamEvent::Connected { local: addr, remote: addr }),
                     4 => attempt.on_stream(now, stream, StreamEvent::Failed(StreamFailure::Refused)),
                     5 => attempt.on_stream(now, stream, StreamEvent::Preamble([*value; 64])),

@@ -1,7 +1,7 @@
 //! A peer: its host, and the driver of its attempt.
 
 use super::tcp::{Tcp, Timer, Told, Wire};
-use crate::attempt::{Attempt, AttemptConfig, Ended, Local, Output, Path, Tag};
+use crate::attempt::{Attempt, AttemptConfig, Ended, Local, Output, Path, Port, Tag};
 use bytes::Bytes;
 use dig_lab::packet::Packet;
 use std::{
@@ -57,7 +57,7 @@ impl Peer {
     ) -> Option<Bytes> {
         if Tag::read(bytes).is_some() {
             if let Some(attempt) = &mut self.attempt {
-                attempt.on_datagram(now, source, bytes);
+                attempt.on_datagram(now, Port::Shared, source, bytes);
             }
             return None;
         }

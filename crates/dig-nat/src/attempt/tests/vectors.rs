@@ -167,6 +167,7 @@ fn terms(share: [u8; 32], revision: u8) -> (Terms, Vec<u8>) {
             candidate(CandidateKind::Host, Transport::Udp, "[2001:db8::7]:4433"),
         ],
         fresh: vec!["203.0.113.7:5000".parse().unwrap()],
+        nat: crate::attempt::NatHint::Dependent { step: Some(2) },
     };
     let bytes = [
         &share[..],
@@ -180,6 +181,7 @@ fn terms(share: [u8; 32], revision: u8) -> (Terms, Vec<u8>) {
         ],
         &[1],
         &[4, 203, 0, 113, 7, 0x13, 0x88],
+        &[3, 0, 2],
     ]
     .concat();
     (terms, bytes)

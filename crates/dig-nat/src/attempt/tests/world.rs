@@ -344,7 +344,7 @@ impl World {
                     );
                 }
             }
-            Output::Datagram { to, bytes, ttl } => {
+            Output::Datagram { to, bytes, ttl, .. } => {
                 if let Some(source) = self.peers[peer].source(to) {
                     let packet =
                         Packet::udp(source, to, bytes).with_ttl(ttl.unwrap_or(Packet::TTL));

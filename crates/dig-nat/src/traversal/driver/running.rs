@@ -9,7 +9,7 @@ use super::{
     Driver, Early, Inbox, is_offer,
 };
 use crate::{
-    attempt::{self, Attempt, Ended, Failure, Output, Role, StreamEvent, StreamFailure},
+    attempt::{self, Attempt, Ended, Failure, Output, Port, Role, StreamEvent, StreamFailure},
     candidate::Candidate,
     io::{Arrived, FreshPort, TcpArrivals, UdpArrivals},
     signaling::SignalError,
@@ -94,7 +94,7 @@ impl<'a> Running<'a> {
         tokio::select! {
             Some(datagram) = self.udp.next() => {
                 let now = shared.start.elapsed();
-                self.attempt.on_datagram(now, datagram.source, &datagram.bytes);
+                self.attempt.on_datagram(now, Port::Shared, datagram.source, &datagram.bytes);
             }
             Some(arrived) = arrival(&mut self.tcp) => self.accept(arrived),
             (id, event) = self.streams.next() => {
@@ -187,11 +187,17 @@ impl<'a> Running<'a> {
     async fn act(&mut self, output: Output) -> Option<Ended> {
         match output {
             Output::Signal(body) => self.post(&body),
-            Output::Datagram { to, bytes, ttl } => {
+            Output::Datagram {
+                from,
+                to,
+                bytes,
+                ttl,
+            } if from == Port::Shared => {
                 if let Err(error) = self.driver.shared.udp.send(to, &bytes, ttl) {
                     tracing::debug!(%to, %error, "a packet could not be sent");
                 }
             }
+            Output::Datagram { to, .. } => tracing::debug!(%to, "no such port"),
             Output::Connect(connect) => self.streams.connect(connect, self.driver.shared.start),
             Output::Write { id, bytes } => {
                 if let Err(error) = self.streams.write(id, &bytes).await {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::io::UdpPort;
 use crate::{
-    attempt::{Message, Offer, PREAMBLE, Terms},
+    attempt::{Message, NatHint, Offer, PREAMBLE, Terms},
     candidate::{Candidate, CandidateKind},
     signaling::memory::MemorySignaling,
 };
@@ -52,6 +52,7 @@ fn offer(methods: &[Method], candidates: Vec<Candidate>) -> Bytes {
         methods: methods.to_vec(),
         candidates,
         fresh: Vec::new(),
+        nat: NatHint::Unknown,
     };
     let strategy = Strategy::Race;
     Message::Offer(Offer {
