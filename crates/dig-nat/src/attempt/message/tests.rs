@@ -136,7 +136,7 @@ fn of_a_thousand_candidates_sixteen_are_used() {
         bytes.extend([0, 0, 4, 44, 1, 1, 1]);
         bytes.extend(port.to_be_bytes());
     }
-    bytes.extend([0, 0, 0, 0, 0, 0]);
+    bytes.extend([0, 0, 0, 0, 0, 0, 0, 0, 0]);
     let Ok(Message::Offer(offer)) = Message::decode(&bytes) else {
         panic!("no offer")
     };

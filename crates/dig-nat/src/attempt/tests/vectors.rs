@@ -152,7 +152,13 @@ fn terms(share: [u8; 32], revision: u8) -> (Terms, Vec<u8>) {
     let terms = Terms {
         share,
         revision,
-        methods: vec![Method::Local, Method::Upnp, Method::TcpSimultaneousOpen],
+        methods: vec![
+            Method::Local,
+            Method::Upnp,
+            Method::TcpSimultaneousOpen,
+            Method::Ice,
+            Method::Turn,
+        ],
         candidates: vec![
             candidate(
                 CandidateKind::ServerReflexive,
@@ -165,6 +171,7 @@ fn terms(share: [u8; 32], revision: u8) -> (Terms, Vec<u8>) {
                 "203.0.113.7:4433",
             ),
             candidate(CandidateKind::Host, Transport::Udp, "[2001:db8::7]:4433"),
+            candidate(CandidateKind::Relayed, Transport::Udp, "198.51.100.3:49160"),
         ],
         fresh: vec!["203.0.113.7:5000".parse().unwrap()],
         nat: crate::attempt::NatHint::Dependent { step: Some(2) },
@@ -172,13 +179,14 @@ fn terms(share: [u8; 32], revision: u8) -> (Terms, Vec<u8>) {
     let bytes = [
         &share[..],
         &[revision],
-        &[0b0000_0000, 0b1001_0001],
-        &[0, 3],
+        &[0b0000_0011, 0b1001_0001],
+        &[0, 4],
         &[1, 0, 4, 203, 0, 113, 7, 0x9c, 0x40],
         &[5, 1, 4, 203, 0, 113, 7, 0x11, 0x51],
         &[
             0, 0, 6, 0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 0x11, 0x51,
         ],
+        &[2, 0, 4, 198, 51, 100, 3, 0xc0, 0x08],
         &[1],
         &[4, 203, 0, 113, 7, 0x13, 0x88],
         &[3, 0, 2],
@@ -248,14 +256,14 @@ fn bad_signals() -> Vec<(&'static str, Vec<u8>, MessageError)> {
             vec![2, 5, 0],
             MessageError::Version(2),
         ),
-        ("of an unknown kind", vec![1, 7, 0], MessageError::Kind(7)),
+        ("of an unknown kind", vec![1, 99, 0], MessageError::Kind(99)),
         (
             "without its last byte",
             offer[..offer.len() - 1].to_vec(),
             MessageError::Short,
         ),
         (
-            "announces a thousand candidates and has three",
+            "announces a thousand candidates and has four",
             crowded,
             MessageError::Malformed,
         ),
@@ -291,7 +299,7 @@ fn bad_packets() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("datagram", "a byte too long", long),
         ("stream", "another version", preamble(2, 1, 6)),
         ("stream", "reflected: of the initiator", preamble(1, 0, 6)),
-        ("stream", "of no method", preamble(1, 1, 9)),
+        ("stream", "of no method", preamble(1, 1, 11)),
         (
             "stream",
             "another key",
