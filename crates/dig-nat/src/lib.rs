@@ -96,3 +96,4 @@ pub mod signaling;
 pub mod stun;
 pub mod trace;
 pub mod traversal;
+pub mod turn;
