@@ -11,10 +11,12 @@ mod post;
 mod progress;
 mod streams;
 mod table;
+pub mod upkeep;
 
 pub use config::NatConfig;
 pub use memory::{NetworkKey, PathMemory, Remembered};
 pub use progress::{Connecting, Failed, FoundPath, Path, Progress, TraverseError};
+pub use upkeep::{Upkeep, Wish};
 
 use crate::{
     attempt::Role,
