@@ -171,7 +171,9 @@ fn report(event: &HostEvent, names: &Names, output: &Output) {
             output.event("sha256", json!({"hash": hash, "sha256": sha256}));
             output.say(&format!("sha256:{sha256}  {}", name(hash)));
         }
-        HostEvent::Serving { node, remote, hash } => {
+        HostEvent::Serving {
+            node, remote, hash, ..
+        } => {
             output.event(
                 "serving",
                 json!({"peer": node, "remote": remote, "hash": hash, "state": "started"}),

@@ -66,11 +66,17 @@ pub enum Dial {
     },
     /// An address did not work.
     Failed(DialFailure),
+    /// All that is known of the peer has been tried. What follows are improvements: links over better paths, and new ones in
+    /// place of those that ended.
+    Settled,
 }
 
 /// Links to peers, by whatever way there is.
 pub trait Connector: Send + Sync + fmt::Debug {
-    /// Dials a peer; the stream ends when nothing is left to try. Dropping it stops the dialling.
-    /// A link that is up already is given at once.
+    /// Dials a peer. A link that is up already is given at once.
+    ///
+    /// The stream ends when nothing is left to try, or says [`Dial::Settled`] and stays open as long as the connector looks
+    /// after this peer: it then gives better paths as they are found, and replaces links that end. Dropping the stream ends
+    /// the dialling and the looking after; links that are up stay up.
     fn connect(&self, peer: PeerRecord) -> BoxStream<'static, Dial>;
 }

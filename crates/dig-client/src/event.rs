@@ -1,6 +1,7 @@
 //! What a download tells while it runs, and what it ends with.
 
 use crate::connector::{DialFailure, Method, Timing};
+pub use dig_transfer::fetch::PathShare;
 use dig_transfer::lane::Carrier;
 use dig_types::{ContentHash, ContentKind, NodeId};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -105,6 +106,10 @@ pub struct Downloaded {
     pub bytes: u64,
     /// Bytes that this run fetched.
     pub fetched: u64,
+    /// Bytes that came besides: a second time, too late, or false.
+    pub wasted: u64,
+    /// Over which paths they came, in the order in which these were first used. Empty if all was here already.
+    pub paths: Vec<PathShare>,
     /// How long it took.
     pub elapsed: Duration,
     /// What proves it.

@@ -8,6 +8,7 @@
 mod client;
 mod connector;
 mod destination;
+mod dials;
 mod download;
 mod error;
 mod event;
@@ -23,7 +24,7 @@ pub use connector::{Connector, Dial, DialFailure, DialFailureClass, Method, Timi
 pub use dig_transfer::fetch::PathFilter;
 pub use download::{Download, Listing};
 pub use error::{DownloadError, DownloadErrorKind};
-pub use event::{DownloadEvent, Downloaded, Progress, Verified};
+pub use event::{DownloadEvent, Downloaded, PathShare, Progress, Verified};
 pub use names::{Claimant, MemoryPins, NamePins};
 pub use options::{Destination, DownloadOptions};
 pub use pending::PendingWatch;

@@ -1,6 +1,9 @@
 //! Finding peers and dialling them, for one download.
 
-use crate::connector::{Connector, Dial, DialFailure, DialFailureClass};
+use crate::{
+    connector::{Connector, Dial, DialFailure, DialFailureClass},
+    dials::Dials,
+};
 use dig_discovery::Found;
 use dig_types::{NodeId, PeerRecord};
 use futures::{
@@ -28,7 +31,7 @@ pub(crate) struct Sources {
     connector: Arc<dyn Connector>,
     trusted: BTreeSet<NodeId>,
     finds: SelectAll<BoxStream<'static, Found>>,
-    dials: SelectAll<BoxStream<'static, Dial>>,
+    dials: Dials,
     known: Vec<PeerRecord>,
     /// Who answered where.
     met: BTreeMap<SocketAddr, NodeId>,
@@ -37,6 +40,10 @@ pub(crate) struct Sources {
     failures: Vec<DialFailure>,
     retry_in: Duration,
     retry_at: Option<Instant>,
+    /// No link is up, and who dialled them replaces them.
+    replacing: bool,
+    /// It was said that nothing is left to try.
+    told: bool,
 }
 
 /// What happens to the sources.
@@ -46,7 +53,7 @@ pub(crate) enum SourceNews {
     Found,
     /// News of a dial.
     Dial(Dial),
-    /// Nothing is being looked for or dialled any more: nothing will come.
+    /// All who were found have been dialled, and nobody else will be found: at best, links that are there are replaced.
     Exhausted,
 }
 
@@ -56,13 +63,15 @@ impl Sources {
             connector,
             trusted,
             finds: SelectAll::new(),
-            dials: SelectAll::new(),
+            dials: Dials::default(),
             known: Vec::new(),
             met: BTreeMap::new(),
             dismissed: BTreeSet::new(),
             failures: Vec::new(),
             retry_in: FIRST_RETRY,
             retry_at: None,
+            replacing: false,
+            told: false,
         }
     }
 
@@ -77,12 +86,8 @@ impl Sources {
         if !peer.has_way() || peer.node.is_some_and(foreign) || self.is_dismissed(&peer) {
             return;
         }
-        let same = |known: &&mut PeerRecord| match (known.node, peer.node) {
-            (Some(one), Some(other)) => one == other,
-            _ => known.addrs.iter().any(|addr| peer.addrs.contains(addr)),
-        };
         let room = self.known.len() < MAX_PEERS;
-        match self.known.iter_mut().find(same) {
+        match self.known.iter_mut().find(|known| is_same(known, &peer)) {
             Some(known) => {
                 let Some(new) = peer.beyond(known) else {
                     return;
@@ -91,28 +96,37 @@ impl Sources {
                 known.mapped.extend(&new.mapped);
                 known.via.extend(&new.via);
                 known.node = known.node.or(new.node);
-                self.dials.push(self.connector.connect(new));
+                self.dial(new);
             }
             None if room => {
-                self.dials.push(self.connector.connect(peer.clone()));
+                self.dial(peer.clone());
                 self.known.push(peer);
             }
             None => {}
         }
     }
 
-    /// No link is up: dials everybody again before long. Whether there is anybody to dial.
+    fn dial(&mut self, peer: PeerRecord) {
+        let dials = self.connector.connect(peer.clone());
+        self.dials.add(peer, dials);
+        self.told = false;
+    }
+
+    /// No link is up: dials everybody again before long whom nobody looks after. Whether there is anybody to hope for.
     pub(crate) fn retry(&mut self) -> bool {
-        if self.retry_at.is_none() && self.dials.is_empty() && !self.known.is_empty() {
+        self.replacing = !self.dials.are_over();
+        let forsaken = |peer: &PeerRecord| !self.dials.look_after(|other| is_same(peer, other));
+        if self.retry_at.is_none() && self.known.iter().any(forsaken) {
             self.retry_at = Some(Instant::now() + self.retry_in);
             self.retry_in = (self.retry_in * 2).min(LONGEST_RETRY);
+            self.told = false;
         }
         !self.is_idle()
     }
 
     /// A link to this node is up: the next loss is retried soon.
     pub(crate) fn link_is_up(&mut self, node: NodeId, remote: Option<SocketAddr>) {
-        self.retry_in = FIRST_RETRY;
+        (self.retry_in, self.replacing) = (FIRST_RETRY, false);
         if let Some(remote) = remote {
             self.met.insert(remote, node);
         }
@@ -124,6 +138,9 @@ impl Sources {
         let mut known = std::mem::take(&mut self.known);
         known.retain(|peer| !self.is_dismissed(peer));
         self.known = known;
+        let mut dials = std::mem::take(&mut self.dials);
+        dials.stop(|peer| self.is_dismissed(peer));
+        self.dials = dials;
     }
 
     /// Whether this node has been dismissed.
@@ -148,9 +165,10 @@ impl Sources {
         self.known.is_empty() && !self.dismissed.is_empty()
     }
 
-    /// Whether nothing is being dialled, or about to be.
+    /// Whether nothing is being dialled, about to be, or being replaced. Looking for better paths than there are is idleness.
     pub(crate) fn is_idle(&self) -> bool {
-        self.dials.is_empty() && self.retry_at.is_none()
+        let replacing = self.replacing && !self.dials.are_over();
+        !self.dials.are_trying() && self.retry_at.is_none() && !replacing
     }
 
     /// What happened at the addresses that did not work.
@@ -171,15 +189,18 @@ impl Sources {
         last(DialFailureClass::Identity) || last(DialFailureClass::Refused)
     }
 
-    /// Waits for news. Cancelling it loses nothing.
+    /// Waits for news. Cancelling it loses nothing. After [`SourceNews::Exhausted`] there may be more.
     pub(crate) async fn next(&mut self) -> SourceNews {
         loop {
+            if self.finds.is_empty() && self.is_idle() && !std::mem::replace(&mut self.told, true) {
+                return SourceNews::Exhausted;
+            }
             let retry_at = self.retry_at;
             tokio::select! {
-                Some(found) = self.finds.next() => {
+                found = self.finds.next(), if !self.finds.is_empty() => if let Some(found) = found {
                     self.add(found.peer);
                     return SourceNews::Found;
-                }
+                },
                 Some(dial) = self.dials.next() => {
                     if let Dial::Failed(failure) = &dial {
                         self.note(failure.clone());
@@ -189,12 +210,25 @@ impl Sources {
                 () = at(retry_at), if retry_at.is_some() => {
                     self.retry_at = None;
                     for peer in self.known.clone() {
-                        self.dials.push(self.connector.connect(peer));
+                        if !self.dials.look_after(|other| is_same(&peer, other)) {
+                            self.dial(peer);
+                        }
                     }
                 }
-                else => return SourceNews::Exhausted,
+                // The last stream has ended: what that means is looked at above, once.
+                else => if self.told {
+                    return std::future::pending().await;
+                },
             }
         }
+    }
+}
+
+/// Whether two records are of one peer: by its identity, or by an address where one of them does not know it.
+fn is_same(one: &PeerRecord, other: &PeerRecord) -> bool {
+    match (one.node, other.node) {
+        (Some(one), Some(other)) => one == other,
+        _ => one.addrs.iter().any(|addr| other.addrs.contains(addr)),
     }
 }
 

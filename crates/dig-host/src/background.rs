@@ -37,10 +37,23 @@ async fn tell(inner: Arc<Inner>) {
             () = inner.stop.cancelled() => return,
         };
         match event {
-            Some(ServeEvent::Started { node, remote, hash }) => {
+            Some(ServeEvent::Started { node, hash, path }) => {
                 inner.statistics().peers += 1;
-                inner.emit(HostEvent::Serving { node, remote, hash });
+                inner.emit(HostEvent::Serving {
+                    node,
+                    remote: path.remote,
+                    hash,
+                    carrier: path.carrier,
+                    relayed: path.relayed,
+                });
             }
+            Some(ServeEvent::Moved { node, hash, path }) => inner.emit(HostEvent::Path {
+                node,
+                remote: path.remote,
+                hash,
+                carrier: path.carrier,
+                relayed: path.relayed,
+            }),
             Some(ServeEvent::Progress { node, hash, bytes }) => {
                 inner.emit(HostEvent::Progress { node, hash, bytes });
             }

@@ -1,5 +1,6 @@
 //! What a host tells while it runs.
 
+use dig_transfer::lane::Carrier;
 use dig_types::{ContentHash, NodeId, Sha256Hash};
 use std::net::SocketAddr;
 
@@ -22,6 +23,23 @@ pub enum HostEvent {
         remote: Option<SocketAddr>,
         /// The content.
         hash: ContentHash,
+        /// What carries it.
+        carrier: Carrier,
+        /// Whether a relay stands between.
+        relayed: bool,
+    },
+    /// Most of what a peer is sent goes over another path now, for half a second or longer.
+    Path {
+        /// The peer.
+        node: NodeId,
+        /// Where it is.
+        remote: Option<SocketAddr>,
+        /// The content.
+        hash: ContentHash,
+        /// What carries it.
+        carrier: Carrier,
+        /// Whether a relay stands between.
+        relayed: bool,
     },
     /// A peer has been sent this much of a content, in all.
     Progress {

@@ -9,6 +9,7 @@
 //! - A folder's table is fetched first, each group proved up to the root.
 
 use crate::{
+    lane::Carrier,
     link::{Link, LinkId},
     sink::{ContentSink, SinkError},
     store::ContentStore,
@@ -22,6 +23,7 @@ use futures::{
 };
 use std::{
     fmt,
+    net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -151,6 +153,21 @@ pub enum Verified {
     Sha256,
 }
 
+/// What came over one path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PathShare {
+    /// From whom.
+    pub node: NodeId,
+    /// Where it is, if that can be said.
+    pub remote: Option<SocketAddr>,
+    /// What carried it.
+    pub carrier: Carrier,
+    /// Whether a relay stood between.
+    pub relayed: bool,
+    /// Bytes that were used.
+    pub bytes: u64,
+}
+
 /// A finished fetch.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -163,7 +180,8 @@ pub struct FetchDone {
     pub bytes: u64,
     /// Bytes of chunks that this run received and used.
     pub fetched: u64,
-    /// Bytes of chunks that came a second time or too late, or were false.
+    /// Bytes of chunks that came a second time or too late, or were false. No chunk is asked for once it is verified; what comes
+    /// twice was asked of a second source because the first had fallen silent or was slow.
     pub wasted: u64,
     /// How long it took.
     pub elapsed: Duration,
@@ -171,6 +189,8 @@ pub struct FetchDone {
     pub verified: Verified,
     /// Who sent how many of the bytes used, most first.
     pub sources: Vec<(NodeId, u64)>,
+    /// The same by path, in the order in which they were first used; lanes of one peer over one kind of path count together.
+    pub paths: Vec<PathShare>,
 }
 
 /// Why a fetch failed. What was verified is kept, so that it can be resumed.

@@ -55,6 +55,15 @@ pub trait FrameSender: Send + Sync + fmt::Debug {
 
     /// Verified bytes have come over this lane, so that it may be allowed more memory. Does nothing by default.
     fn trust(&self) {}
+
+    /// Asks the other side for a sign of life, now. The answer shows in [`silence`](Self::silence). Does nothing by default.
+    fn ping(&self) {}
+
+    /// How long ago anything last arrived over this lane, answers to [`ping`](Self::ping) and parts of frames included.
+    /// `None`, the default: it cannot be told, and only whole frames count as signs of life.
+    fn silence(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// The receiving half.

@@ -119,6 +119,21 @@ impl Link {
         self.out.rtt()
     }
 
+    /// Asks the other side for a sign of life, where the lane can.
+    pub fn ping(&self) {
+        self.out.ping();
+    }
+
+    /// How long ago anything last arrived, where the lane can tell.
+    pub fn silence(&self) -> Option<Duration> {
+        self.out.silence()
+    }
+
+    /// Whether this side waits for answers, those to come of an open content not counted: only then is silence suspicious.
+    pub fn is_waiting(&self) -> bool {
+        self.outstanding.is_waiting()
+    }
+
     /// Asks the other side who has something. A refusal with [`RefusalCode::NotFound`](crate::wire::RefusalCode::NotFound) says that it has nothing of it.
     pub async fn resolve(&self, query: Query) -> Result<Resolved, RequestError> {
         let (to, mut answers) = mpsc::unbounded_channel();

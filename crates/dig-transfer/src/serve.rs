@@ -5,12 +5,13 @@
 //! time and, if wished, the bytes a second. All three are granted in the order of asking, so lanes take turns.
 
 use crate::{
+    lane::{Carrier, LaneInfo},
     limit::RateLimit,
     link::LinkId,
     store::ContentStore,
     wire::{Query, RefusalCode, Refused, Resolved},
 };
-use dig_types::{ContentHash, InstanceId, NodeId};
+use dig_types::{ContentHash, NodeId};
 use futures::{
     StreamExt as _,
     stream::{self, BoxStream},
@@ -76,6 +77,27 @@ pub trait Resolver: Send + Sync + fmt::Debug {
     fn resolve(&self, query: &Query) -> Option<Resolved>;
 }
 
+/// How a peer is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ServePath {
+    /// Where it is, if that can be said.
+    pub remote: Option<SocketAddr>,
+    /// What carries the lane.
+    pub carrier: Carrier,
+    /// Whether a relay stands between.
+    pub relayed: bool,
+}
+
+impl From<&LaneInfo> for ServePath {
+    fn from(info: &LaneInfo) -> Self {
+        Self {
+            remote: info.remote,
+            carrier: info.carrier,
+            relayed: info.relayed,
+        }
+    }
+}
+
 /// News of serving. A peer's lanes count as one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -84,10 +106,19 @@ pub enum ServeEvent {
     Started {
         /// Who.
         node: NodeId,
-        /// From where.
-        remote: Option<SocketAddr>,
         /// What.
         hash: ContentHash,
+        /// Over which path it asks.
+        path: ServePath,
+    },
+    /// Most of what a peer is sent goes over another path now.
+    Moved {
+        /// Who.
+        node: NodeId,
+        /// What.
+        hash: ContentHash,
+        /// Over which path it goes.
+        path: ServePath,
     },
     /// A peer has got this much; at most twice a second.
     Progress {
@@ -306,9 +337,10 @@ impl Server {
         self.registry().lanes.remove(&id);
     }
 
-    fn sent(&self, peer: (NodeId, InstanceId), hash: &ContentHash, bytes: u64) {
+    fn sent(&self, info: &LaneInfo, hash: &ContentHash, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if let Some(event) = self.sessions.sent(peer, hash, bytes) {
+        let peer = (info.node, info.instance);
+        for event in self.sessions.sent(peer, hash, bytes, info.into()) {
             self.emit(event);
         }
     }

@@ -98,6 +98,8 @@ impl Fetching {
             path: done.path,
             bytes: done.bytes,
             fetched: done.fetched,
+            wasted: done.wasted,
+            paths: done.paths,
             elapsed: started.elapsed(),
             verified: match done.verified {
                 fetch::Verified::Tree => Verified::Tree,
@@ -127,6 +129,8 @@ impl Fetching {
             path: Some(path),
             bytes,
             fetched: 0,
+            wasted: 0,
+            paths: Vec::new(),
             elapsed: self.started.elapsed(),
             verified: Verified::Tree,
         }))
@@ -191,7 +195,7 @@ impl Fetching {
         let outcome = loop {
             tokio::select! {
                 Some(event) = events.next() => self.on_event(event),
-                news = self.sources.next(), if !self.exhausted => self.on_news(news, &fetch),
+                news = self.sources.next() => self.on_news(news, &fetch),
                 outcome = &mut finished => break outcome,
                 () = cancel.cancelled(), if !cancelled => {
                     cancelled = true;
@@ -252,6 +256,7 @@ impl Fetching {
                 method,
                 timing,
             }) => self.link_up(link, method, timing, fetch),
+            SourceNews::Dial(Dial::Settled) => {}
             SourceNews::Exhausted => self.exhausted = true,
         }
     }

@@ -245,12 +245,7 @@ impl Driver {
         let len = bytes.len() as u64;
         if let Some(id) = from {
             stage.scheduler.chunk_done(now, LaneKey(id.0), chunk);
-            if let Some(source) = self.sources.get_mut(id) {
-                if source.useful == 0 {
-                    source.link.trust();
-                }
-                source.useful += len;
-            }
+            self.sources.used(id, len);
         }
         match &mut self.phase {
             Phase::Table(chunks) => {

@@ -103,6 +103,7 @@ impl Driver {
             elapsed: self.start.elapsed(),
             verified: self.verified,
             sources: self.sources.shares(),
+            paths: self.sources.paths().to_vec(),
         })
     }
 

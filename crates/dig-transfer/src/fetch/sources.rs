@@ -1,6 +1,6 @@
 //! Who there is to fetch from, and what became of the others.
 
-use super::FetchError;
+use super::{FetchError, PathShare};
 use crate::{
     lane::Carrier,
     link::{Link, LinkEnd, LinkId},
@@ -18,6 +18,8 @@ use tokio::time::Instant;
 
 /// Lost sources that are remembered for the error of a failed fetch.
 const REMEMBERED: usize = 32;
+/// Paths that are told apart; what comes over more of them counts with the last.
+const MAX_PATHS: usize = 64;
 
 /// How long who did not give the manifest is left alone, longer each time.
 const MANIFEST_AGAIN: Duration = Duration::from_millis(500);
@@ -134,6 +136,7 @@ pub(super) struct Sources {
     lost: VecDeque<(NodeId, Loss)>,
     /// Bytes used from sources that are gone.
     past: BTreeMap<NodeId, u64>,
+    paths: Vec<PathShare>,
 }
 
 impl Sources {
@@ -225,6 +228,39 @@ impl Sources {
         let mut shares: Vec<_> = shares.into_iter().filter(|(_, bytes)| *bytes > 0).collect();
         shares.sort_by_key(|(node, bytes)| (std::cmp::Reverse(*bytes), *node));
         shares
+    }
+
+    /// Bytes from this link were used.
+    pub(super) fn used(&mut self, id: LinkId, bytes: u64) {
+        let Some(source) = self.links.get_mut(&id) else {
+            return;
+        };
+        if source.useful == 0 {
+            source.link.trust();
+        }
+        source.useful += bytes;
+        let info = source.link.info();
+        let same = |path: &PathShare| {
+            (path.node, path.remote, path.carrier, path.relayed)
+                == (info.node, info.remote, info.carrier, info.relayed)
+        };
+        let known = self.paths.iter().position(same);
+        let full = (self.paths.len() == MAX_PATHS).then_some(MAX_PATHS - 1);
+        match known.or(full).and_then(|at| self.paths.get_mut(at)) {
+            Some(path) => path.bytes += bytes,
+            None => self.paths.push(PathShare {
+                node: info.node,
+                remote: info.remote,
+                carrier: info.carrier,
+                relayed: info.relayed,
+                bytes,
+            }),
+        }
+    }
+
+    /// What came over which path, in the order in which they were first used.
+    pub(super) fn paths(&self) -> &[PathShare] {
+        &self.paths
     }
 
     /// Why the last sources were lost, each once.

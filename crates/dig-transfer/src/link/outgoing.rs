@@ -100,6 +100,14 @@ impl Outgoing {
         self.sender.trust();
     }
 
+    pub(crate) fn ping(&self) {
+        self.sender.ping();
+    }
+
+    pub(crate) fn silence(&self) -> Option<Duration> {
+        self.sender.silence()
+    }
+
     /// Ends the lane; the first reason given stays.
     pub(crate) fn close(&self, end: LinkEnd, code: u16, text: &str) {
         if self.end.set(end).is_ok() {

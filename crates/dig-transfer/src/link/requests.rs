@@ -145,6 +145,12 @@ impl Outstanding {
         Some(id)
     }
 
+    /// Whether an answer is due; news of an open content come when there are any.
+    pub(super) fn is_waiting(&self) -> bool {
+        let table = self.table();
+        table.open.len() > table.opens
+    }
+
     pub(super) fn contains(&self, id: u32) -> bool {
         self.table().open.contains_key(&id)
     }

@@ -163,7 +163,7 @@ impl ServingLane {
     }
 
     pub(super) fn sent(&self, hash: &ContentHash, bytes: usize) {
-        self.server.sent(self.peer(), hash, bytes as u64);
+        self.server.sent(&self.info, hash, bytes as u64);
     }
 
     fn peer(&self) -> (NodeId, InstanceId) {
@@ -292,7 +292,7 @@ impl ServingLane {
             && let Some(event) = self
                 .server
                 .sessions
-                .join(self.peer(), self.info.remote, hash)
+                .join(self.peer(), (&self.info).into(), hash)
         {
             self.server.emit(event);
         }

@@ -1,10 +1,9 @@
 //! Who is fetching what.
 
-use super::ServeEvent;
+use super::{ServeEvent, ServePath};
 use dig_types::{ContentHash, InstanceId, NodeId};
 use std::{
     collections::HashMap,
-    net::SocketAddr,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -23,8 +22,29 @@ struct Session {
     lanes: u32,
     bytes: u64,
     told: Instant,
+    /// The path that was told last.
+    path: ServePath,
+    /// What each path carried since the last look.
+    carried: Vec<(ServePath, u64)>,
     /// Whether the peer said that it has all it wanted, which it says on each lane.
     delivered: bool,
+}
+
+impl Session {
+    fn carry(&mut self, path: ServePath, bytes: u64) {
+        match self.carried.iter_mut().find(|(known, _)| *known == path) {
+            Some((_, carried)) => *carried += bytes,
+            // As many as the peer has lanes, within half a second.
+            None => self.carried.push((path, bytes)),
+        }
+    }
+
+    /// The path that carries most, if it is another than was told; begins to count anew.
+    fn moved(&mut self) -> Option<ServePath> {
+        let carried = std::mem::take(&mut self.carried);
+        let (path, _) = carried.into_iter().max_by_key(|(_, bytes)| *bytes)?;
+        (std::mem::replace(&mut self.path, path) != path).then_some(path)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -46,7 +66,7 @@ impl Sessions {
     pub(super) fn join(
         &self,
         peer: Peer,
-        remote: Option<SocketAddr>,
+        path: ServePath,
         hash: ContentHash,
     ) -> Option<ServeEvent> {
         let mut state = self.state();
@@ -57,13 +77,15 @@ impl Sessions {
                 lanes: 0,
                 bytes: 0,
                 told: Instant::now(),
+                path,
+                carried: Vec::new(),
                 delivered: false,
             });
         session.lanes += 1;
         (session.lanes == 1).then_some(ServeEvent::Started {
             node: peer.0,
-            remote,
             hash,
+            path,
         })
     }
 
@@ -92,20 +114,30 @@ impl Sessions {
         (!known).then_some(ServeEvent::Delivered { node: peer.0, hash })
     }
 
-    pub(super) fn sent(&self, peer: Peer, hash: &ContentHash, bytes: u64) -> Option<ServeEvent> {
+    /// Bytes went out over a path. Half a second of them tells by which path most go: a lane more on trial is no move.
+    pub(super) fn sent(
+        &self,
+        peer: Peer,
+        hash: &ContentHash,
+        bytes: u64,
+        path: ServePath,
+    ) -> impl Iterator<Item = ServeEvent> + use<> {
         let (mut state, now) = (self.state(), Instant::now());
         state.last_sent = Some(now);
-        let session = state.sessions.get_mut(&(peer, *hash))?;
-        session.bytes += bytes;
-        if now - session.told < PROGRESS {
-            return None;
+        let (mut moved, mut progress) = (None, None);
+        if let Some(session) = state.sessions.get_mut(&(peer, *hash)) {
+            session.bytes += bytes;
+            session.carry(path, bytes);
+            if now - session.told >= PROGRESS {
+                session.told = now;
+                let (node, hash, bytes) = (peer.0, *hash, session.bytes);
+                progress = Some(ServeEvent::Progress { node, hash, bytes });
+                moved = session
+                    .moved()
+                    .map(|path| ServeEvent::Moved { node, hash, path });
+            }
         }
-        session.told = now;
-        Some(ServeEvent::Progress {
-            node: peer.0,
-            hash: *hash,
-            bytes: session.bytes,
-        })
+        moved.into_iter().chain(progress)
     }
 
     pub(super) fn count(&self) -> usize {

@@ -39,6 +39,7 @@ impl NodeQuery for LaneQuery {
                     Dial::Failed(failure) if failure.class == DialFailureClass::Refused => {
                         error = QueryError::Refused;
                     }
+                    Dial::Settled => break,
                     _ => {}
                 }
             }
