@@ -1,5 +1,9 @@
 //! What an attempt did, for people and programs that ask why.
 
+mod verdict;
+
+pub use verdict::{Reached, Verdict};
+
 use crate::attempt::NatHint;
 use dig_types::{Method, NodeId};
 use serde::Serialize;
