@@ -37,10 +37,18 @@ pub struct SessionConfig {
     /// Time for everything up to HELLO and, where demanded, challenge–response. Default 10 s: four round trips over a
     /// satellite with a lost packet, and a stranger holds a slot no longer.
     pub handshake_timeout: Duration,
-    /// A PING is sent this often. Default 5 s: below the shortest binding lifetime of NATs that matter, and
-    /// four answers are missed before a lane counts as dead.
+    /// While a lane is in use, a PING is sent this often. Default 5 s: a transfer that has another path learns in time that this
+    /// one is silent, and four answers are missed before the lane counts as dead.
     pub ping_interval: Duration,
-    /// A lane on which nothing arrives for this long is dead. Default 20 s.
+    /// A lane is in use for this long after a frame of the layer above went or came. Default 15 s.
+    pub idle_after: Duration,
+    /// On an idle QUIC lane a PING is sent when nothing went or nothing came for this long; at least `ping_interval`. Default 15 s:
+    /// half of the 30 s after which common NATs forget a UDP mapping that is hardly used.
+    pub idle_ping_quic: Duration,
+    /// The same on an idle lane over a byte stream. Default 55 s: below the minute of the most impatient NATs and firewalls; RFC 5382 §5 asks
+    /// for two hours.
+    pub idle_ping_stream: Duration,
+    /// A lane is dead when a PING is unanswered for this long and nothing else came. Default 20 s.
     pub dead_after: Duration,
     /// A frame that has begun must go on at `slow_rate` over each span of this length. Default 30 s.
     pub slow_after: Duration,
@@ -80,6 +88,9 @@ impl Default for SessionConfig {
             max_requests: 64,
             handshake_timeout: Duration::from_secs(10),
             ping_interval: Duration::from_secs(5),
+            idle_after: Duration::from_secs(15),
+            idle_ping_quic: Duration::from_secs(15),
+            idle_ping_stream: Duration::from_secs(55),
             dead_after: Duration::from_secs(20),
             slow_after: Duration::from_secs(30),
             slow_rate: 1024,

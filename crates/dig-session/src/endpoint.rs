@@ -9,7 +9,7 @@ use crate::{
     handshake::{HandshakeError, Local},
     lane::Lane,
     quic::Quic,
-    socket::DatagramSocket,
+    socket::{DatagramSocket, QuinnSocket},
     stream::Stream,
     tls::{CertificateKeeper, OwnCertificateError, Tls},
     wire::{Hello, VERSION},
@@ -19,6 +19,7 @@ use dig_identity::Signer;
 use dig_types::{Clock, InstanceId, NodeId};
 use rustls::sign::CertifiedKey;
 use sockets::Sockets;
+pub use sockets::{SocketId, SocketOptions};
 use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -29,6 +30,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Time in which [`Endpoint::close`] says goodbye.
 const CLOSING: Duration = Duration::from_millis(300);
+
+/// Smallest datagram that every path of QUIC must carry, in bytes (RFC 9000 §14).
+const MIN_DATAGRAM: u16 = 1200;
 
 /// Accepted lanes that wait to be taken.
 const WAITING_LANES: usize = 64;
@@ -43,7 +47,6 @@ struct Inner {
     local: Local,
     clock: Arc<dyn Clock>,
     tls: Tls,
-    quic: Quic,
     keeper: CertificateKeeper,
     admission: Arc<Admission>,
     sockets: Sockets,
@@ -91,7 +94,6 @@ impl Endpoint {
         let inner = Inner {
             local,
             tls: Tls::new(Arc::clone(&clock)),
-            quic: Quic::new(&config),
             keeper: CertificateKeeper::new(signer, config.certificate_lifetime),
             admission: Admission::new(config.max_handshakes, config.max_handshakes_per_network),
             sockets: Sockets::default(),
@@ -118,27 +120,71 @@ impl Endpoint {
 
     /// Dials and accepts QUIC on a socket from now on. Several sockets may be attached, one for each address family say. Call it within
     /// a tokio runtime.
-    pub fn attach_datagrams(&self, socket: Arc<dyn DatagramSocket>) -> Result<(), EndpointError> {
+    pub fn attach_datagrams(
+        &self,
+        socket: Arc<dyn DatagramSocket>,
+    ) -> Result<SocketId, EndpointError> {
+        self.attach_datagrams_with(socket, SocketOptions::default())
+    }
+
+    /// As [`Endpoint::attach_datagrams`], for a socket that is not like those of the operating system.
+    pub fn attach_datagrams_with(
+        &self,
+        socket: Arc<dyn DatagramSocket>,
+        options: SocketOptions,
+    ) -> Result<SocketId, EndpointError> {
         if self.0.closing.is_cancelled() {
             return Err(EndpointError::Closed);
         }
+        if let Some(size) = options.largest_datagram
+            && size < MIN_DATAGRAM
+        {
+            return Err(EndpointError::SmallDatagrams(size));
+        }
         let own = self.0.certificate()?;
-        let quic = self.0.quic.endpoint(socket, &self.0.tls, &own)?;
-        self.0.sockets.add(quic.clone())?;
-        let inner = Arc::downgrade(&self.0);
-        tokio::spawn(sockets::accept(quic, inner, self.0.closing.clone()));
-        Ok(())
+        let quic = Quic::new(&self.0.config, options.largest_datagram);
+        let socket = Arc::new(QuinnSocket::new(
+            socket,
+            options.largest_datagram.is_some(),
+        )?);
+        let endpoint = quic.endpoint(Arc::clone(&socket), &self.0.tls, &own)?;
+        let socket = self.0.sockets.add(endpoint, quic, socket, options)?;
+        let (id, inner) = (socket.id, Arc::downgrade(&self.0));
+        tokio::spawn(sockets::serve(socket, inner, self.0.closing.clone()));
+        Ok(id)
+    }
+
+    /// Stops using a socket. Its lanes end with `BYE` code 0, what is being dialled or accepted on it fails, and within 300 ms the
+    /// socket is let go, even if halves of its lanes are still held. Does not wait. Whether there was such a socket.
+    pub fn detach_datagrams(&self, socket: SocketId) -> bool {
+        self.0.sockets.remove(socket)
     }
 
     /// Dials QUIC: encryption, identities, HELLO and, where demanded, challenge–response. With `expected`, nothing is sent to any other
-    /// node. Dropping the future gives up.
+    /// node. Dropping the future gives up. Sockets attached as [`SocketOptions::by_handle_only`] are not used.
     pub async fn connect_quic(
         &self,
         addr: SocketAddr,
         expected: Option<NodeId>,
     ) -> Result<Lane, ConnectError> {
+        let socket = self.0.sockets.towards(addr);
+        let socket = socket.ok_or(ConnectError::NoSocket(addr))?;
         self.0
-            .unless_closing(self.0.dial_quic(addr, expected))
+            .unless_closing(self.0.dial_quic(&socket, addr, expected))
+            .await
+            .unwrap_or(Err(ConnectError::Closed))
+    }
+
+    /// As [`Endpoint::connect_quic`], from one of the attached sockets.
+    pub async fn connect_quic_from(
+        &self,
+        socket: SocketId,
+        addr: SocketAddr,
+        expected: Option<NodeId>,
+    ) -> Result<Lane, ConnectError> {
+        let socket = self.0.sockets.get(socket).ok_or(ConnectError::Detached)?;
+        self.0
+            .unless_closing(self.0.dial_quic(&socket, addr, expected))
             .await
             .unwrap_or(Err(ConnectError::Closed))
     }
@@ -230,6 +276,9 @@ pub enum EndpointError {
     /// The identity gave no certificate.
     #[error(transparent)]
     Certificate(#[from] OwnCertificateError),
+    /// A socket is to carry no datagram of the 1,200 bytes that QUIC needs (RFC 9000 §14).
+    #[error("a socket for datagrams of at most {0} bytes cannot carry QUIC, which needs 1,200")]
+    SmallDatagrams(u16),
     /// The socket failed.
     #[error("the socket cannot be used: {0}")]
     Socket(#[from] io::Error),
@@ -245,6 +294,9 @@ pub enum ConnectError {
     /// No attached socket reaches that kind of address.
     #[error("no socket for {0}: this node listens on the other address family only")]
     NoSocket(SocketAddr),
+    /// The socket to dial from is not attached, or was detached meanwhile.
+    #[error("the socket to dial from is no longer in use")]
+    Detached,
     /// The system refused to send there.
     #[error("{0} cannot be reached from here: {1}")]
     Unreachable(SocketAddr, io::Error),

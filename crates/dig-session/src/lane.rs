@@ -4,12 +4,15 @@
 //!
 //! 1. `send` waits while [`SessionConfig::send_queue`](crate::SessionConfig::send_queue) bytes wait for the network. The session's own frames (PING, PONG, BYE) never
 //!    wait for room, and the answer to a PING is dropped when eight already wait: a flood costs the flooder.
-//! 2. A PING goes out every five seconds, whatever else does: both sides' NATs stay open, and a peer that is only slow in reading is
-//!    not taken for dead. A lane on which nothing arrives for twenty seconds *while it is read* is dead.
+//! 2. A lane in use sends a PING every five seconds, whatever else it sends. An idle one sends as few as keep NATs open: when for 15
+//!    seconds (over a byte stream 55) nothing left or nothing came. A side that does not read sends them every five seconds, for
+//!    it does not answer. A lane is dead when a PING stays unanswered for twenty seconds *while it is read*; time
+//!    that this program slept through with its machine does not count.
 //! 3. Who stops reading stops the peer, through the carrier's flow control; memory stays bounded on both sides.
 //! 4. A lane ends once, with one [`CloseReason`]: by either side's BYE, by a fault, or when one half is dropped. What was
 //!    queued before [`LaneSender::close`] still goes out, within 300 ms.
 
+mod pulse;
 mod queue;
 mod receiver;
 mod sender;
@@ -21,15 +24,17 @@ pub use sender::LaneSender;
 
 use crate::{
     config::SessionConfig,
+    endpoint::SocketId,
     handshake::{Outcome, ProtocolError},
     pipe::{Inlet, Outlet},
     wire::{ByeCode, FrameDecoder, Grease},
 };
 use dig_identity::PublicKey;
 use dig_types::{InstanceId, NodeId};
+use pulse::Pulse;
 use queue::Queue;
 use std::{fmt, io, net::SocketAddr, sync::Arc};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// What carries a lane.
@@ -64,6 +69,8 @@ pub struct LaneInfo {
     pub remote: Option<SocketAddr>,
     /// What carries the lane.
     pub transport: Transport,
+    /// The datagram socket that it uses; `None` for a byte stream.
+    pub socket: Option<SocketId>,
     /// Unanswered requests that the peer takes on this lane.
     pub max_requests: u16,
     /// Where the peer says that it listens (UDP and TCP), 0 if nowhere.
@@ -142,25 +149,55 @@ pub struct Lane {
     receiver: LaneReceiver,
 }
 
+/// The datagram socket of a lane.
+#[derive(Debug)]
+pub(crate) struct SocketUse {
+    pub(crate) id: SocketId,
+    /// Cancelled when the socket is detached.
+    pub(crate) detached: CancellationToken,
+}
+
+/// What ends a lane from below.
+#[derive(Debug)]
+pub(crate) struct Shutdown {
+    /// Cancelled when the endpoint closes.
+    pub(crate) endpoint: CancellationToken,
+    pub(crate) socket: Option<SocketUse>,
+}
+
+impl Shutdown {
+    /// Waits until the lane must go, and says with which code.
+    async fn asked(&self) -> ByeCode {
+        let detached = async {
+            match &self.socket {
+                Some(socket) => socket.detached.cancelled().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.endpoint.cancelled() => ByeCode::SHUTTING_DOWN,
+            // The node stays: its other lanes and sockets do.
+            () = detached => ByeCode::DONE,
+        }
+    }
+}
+
 /// Everything a lane is made of.
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) outcome: Outcome,
     pub(crate) remote: Option<SocketAddr>,
     pub(crate) transport: Transport,
+    pub(crate) shutdown: Shutdown,
     pub(crate) pipe: (Inlet, Outlet),
     pub(crate) decoder: FrameDecoder,
     pub(crate) grease: Grease,
 }
 
 impl Lane {
-    /// Starts the lane's writer. When `shutdown` is cancelled the lane says so and ends.
-    pub(crate) fn start(
-        parts: Parts,
-        config: &SessionConfig,
-        shutdown: CancellationToken,
-        tasks: &TaskTracker,
-    ) -> Self {
+    /// Starts the lane's writer. When it is asked to shut down, the lane says so and ends.
+    pub(crate) fn start(parts: Parts, config: &SessionConfig, tasks: &TaskTracker) -> Self {
         let Outcome {
             peer,
             hello,
@@ -173,17 +210,19 @@ impl Lane {
             instance: hello.instance,
             remote: parts.remote,
             transport: parts.transport,
+            socket: parts.shutdown.socket.as_ref().map(|socket| socket.id),
             max_requests: hello.max_requests,
             port: hello.port,
             serves: hello.serves,
             authenticated,
         });
         let (inlet, outlet) = parts.pipe;
-        let queue = Arc::new(Queue::new(config.send_queue));
+        let pulse = Pulse::new(config, parts.transport, Instant::now());
+        let queue = Arc::new(Queue::new(config.send_queue, pulse));
         let quic = outlet.quic().cloned();
         let (give_back, given_back) = oneshot::channel();
         let writer = writer::Writer::new(outlet, Arc::clone(&queue), parts.grease, config);
-        tasks.spawn(writer.run(shutdown, given_back));
+        tasks.spawn(writer.run(parts.shutdown, given_back));
         let window = config.quic_window;
         Self {
             sender: LaneSender::new(Arc::clone(&info), Arc::clone(&queue), quic, window),

@@ -51,7 +51,7 @@ mod tls;
 pub mod wire;
 
 pub use config::{AuthPolicy, Congestion, SessionConfig};
-pub use endpoint::{AcceptError, ConnectError, Endpoint, EndpointError};
+pub use endpoint::{AcceptError, ConnectError, Endpoint, EndpointError, SocketId, SocketOptions};
 pub use handshake::{HandshakeError, ProtocolError, Stage};
 pub use lane::{CloseReason, Lane, LaneClosed, LaneInfo, LaneReceiver, LaneSender, Transport};
 pub use pool::{Direction, PeerId, Pool, PoolCounts, PoolFull, PoolKey, PoolLimit, PoolLimits};

@@ -2,7 +2,7 @@
 
 use crate::{
     config::{Congestion, SessionConfig},
-    socket::{DatagramSocket, QuinnSocket},
+    socket::QuinnSocket,
     tls::{PeerSlot, Tls},
 };
 use quinn::{
@@ -19,12 +19,14 @@ const QUIC_V1: u32 = 1;
 /// Bytes held of a connection that has not been accepted yet: one flight of the dialling side, with room.
 const INCOMING_BUFFER: u64 = 64 * 1024;
 
-/// How QUIC connections behave, for both directions of dialling.
+/// How the QUIC connections of a socket behave, for both directions of dialling.
 #[derive(Debug)]
 pub(crate) struct Quic {
     dialling: Arc<TransportConfig>,
     accepting: Arc<TransportConfig>,
     max_incoming: usize,
+    /// Size of the largest datagram, where it is known.
+    largest_datagram: Option<u16>,
 }
 
 /// Configurations that the TLS library refused; a fault of this program.
@@ -33,19 +35,20 @@ pub(crate) struct Quic {
 pub(crate) struct ConfigRefused(String);
 
 impl Quic {
-    pub(crate) fn new(config: &SessionConfig) -> Self {
+    pub(crate) fn new(config: &SessionConfig, largest_datagram: Option<u16>) -> Self {
         Self {
             // The accepting side opens no stream.
-            dialling: Arc::new(transport(config, 0)),
-            accepting: Arc::new(transport(config, 1)),
+            dialling: Arc::new(transport(config, 0, largest_datagram)),
+            accepting: Arc::new(transport(config, 1, largest_datagram)),
             max_incoming: config.max_handshakes,
+            largest_datagram,
         }
     }
 
     /// An endpoint that dials and accepts on a socket.
     pub(crate) fn endpoint(
         &self,
-        socket: Arc<dyn DatagramSocket>,
+        socket: Arc<QuinnSocket>,
         tls: &Tls,
         own: &Arc<CertifiedKey>,
     ) -> Result<Endpoint, io::Error> {
@@ -53,6 +56,11 @@ impl Quic {
         // Packets are told apart from STUN by their first byte, which greasing would randomise (RFC 9443, RFC 9287 §3).
         config.grease_quic_bit(false);
         config.supported_versions(vec![QUIC_V1]);
+        if let Some(largest) = self.largest_datagram {
+            config
+                .max_udp_payload_size(largest)
+                .map_err(io::Error::other)?;
+        }
         let slot = PeerSlot::new(crate::tls::Expected::Anyone);
         let crypto = server_crypto(tls, own, &slot).map_err(io::Error::other)?;
         let mut server = ServerConfig::with_crypto(crypto);
@@ -60,7 +68,6 @@ impl Quic {
         server.max_incoming(self.max_incoming);
         server.incoming_buffer_size(INCOMING_BUFFER);
         server.incoming_buffer_size_total(INCOMING_BUFFER * 64);
-        let socket = Arc::new(QuinnSocket(socket));
         Endpoint::new_with_abstract_socket(config, Some(server), socket, Arc::new(TokioRuntime))
     }
 
@@ -107,8 +114,18 @@ fn refused(error: impl std::fmt::Display) -> ConfigRefused {
     ConfigRefused(error.to_string())
 }
 
-fn transport(config: &SessionConfig, inbound_streams: u32) -> TransportConfig {
+fn transport(
+    config: &SessionConfig,
+    inbound_streams: u32,
+    largest_datagram: Option<u16>,
+) -> TransportConfig {
     let mut transport = TransportConfig::default();
+    if let Some(largest) = largest_datagram {
+        transport
+            .initial_mtu(largest)
+            .mtu_discovery_config(None)
+            .enable_segmentation_offload(false);
+    }
     transport
         .max_concurrent_bidi_streams(VarInt::from(inbound_streams))
         .max_concurrent_uni_streams(VarInt::from(0_u8))
@@ -116,9 +133,12 @@ fn transport(config: &SessionConfig, inbound_streams: u32) -> TransportConfig {
         .receive_window(VarInt::from(config.quic_untrusted_window))
         .send_window(u64::from(config.quic_window))
         .datagram_receive_buffer_size(None)
-        // The lane's own PING keeps the connection open.
+        // The lane's own PING keeps the connection open, and the lane itself knows when it is dead: QUIC would end it at once after a sleep
+        // of the machine. What nobody reads ends all the same.
         .keep_alive_interval(None)
-        .max_idle_timeout(IdleTimeout::try_from(config.dead_after).ok());
+        .max_idle_timeout(
+            IdleTimeout::try_from(2 * (config.idle_ping_quic + config.dead_after)).ok(),
+        );
     match config.congestion {
         Congestion::Cubic => {
             transport.congestion_controller_factory(Arc::new(congestion::CubicConfig::default()))

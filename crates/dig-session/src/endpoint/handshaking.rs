@@ -1,9 +1,9 @@
 //! From a connection to a lane, in both directions, over both carriers.
 
-use super::{AcceptError, ConnectError, Inner};
+use super::{AcceptError, ConnectError, Inner, sockets::Attached};
 use crate::{
     handshake::{Handshake, HandshakeError, Session, Stage, converse, say_farewell},
-    lane::{Lane, Parts, Transport},
+    lane::{Lane, Parts, Shutdown, SocketUse, Transport},
     pipe::{self, Inlet, Outlet},
     stream::Stream,
     tls::{self, Expected, PeerSlot, SERVER_NAME, quic_failure, stream_failure},
@@ -25,34 +25,46 @@ struct Secured {
     protocol: Option<Vec<u8>>,
     remote: Option<SocketAddr>,
     transport: Transport,
+    /// The datagram socket it uses.
+    socket: Option<SocketUse>,
 }
 
 impl Inner {
     pub(super) async fn dial_quic(
         &self,
+        socket: &Attached,
+        addr: SocketAddr,
+        expected: Option<NodeId>,
+    ) -> Result<Lane, ConnectError> {
+        tokio::select! {
+            biased;
+            () = socket.detached.cancelled() => Err(ConnectError::Detached),
+            dialled = self.dial_quic_from(socket, addr, expected) => dialled,
+        }
+    }
+
+    async fn dial_quic_from(
+        &self,
+        socket: &Attached,
         addr: SocketAddr,
         expected: Option<NodeId>,
     ) -> Result<Lane, ConnectError> {
         let deadline = self.deadline();
-        let socket = self
-            .sockets
-            .towards(addr)
-            .ok_or(ConnectError::NoSocket(addr))?;
         let own = self.certificate()?;
         let slot = PeerSlot::new(expected.map_or(Expected::Anyone, Expected::Node));
         let unreachable = |error| ConnectError::Unreachable(addr, error);
-        let config = self
+        let config = socket
             .quic
             .client(&self.tls, &own, &slot)
             .map_err(|error| unreachable(io::Error::other(error)))?;
-        let connecting =
-            socket
-                .connect_with(config, addr, SERVER_NAME)
-                .map_err(|error| match error {
-                    quinn::ConnectError::InvalidRemoteAddress(_) => ConnectError::NoSocket(addr),
-                    quinn::ConnectError::EndpointStopping => ConnectError::Closed,
-                    other => unreachable(io::Error::other(other)),
-                })?;
+        let connecting = socket
+            .endpoint
+            .connect_with(config, addr, SERVER_NAME)
+            .map_err(|error| match error {
+                quinn::ConnectError::InvalidRemoteAddress(_) => ConnectError::NoSocket(addr),
+                quinn::ConnectError::EndpointStopping => ConnectError::Closed,
+                other => unreachable(io::Error::other(other)),
+            })?;
         let secured = within(deadline, Stage::Connect, async {
             let connection = connecting
                 .await
@@ -61,17 +73,21 @@ impl Inner {
                 .open_bi()
                 .await
                 .map_err(|error| quic_failure(error, &slot))?;
-            Secured::quic(connection, send, receive)
+            Secured::quic(socket, connection, send, receive)
         })
         .await?;
         Ok(self.open(secured, &slot, deadline).await?)
     }
 
-    pub(super) async fn answer_quic(&self, incoming: Incoming) -> Result<Lane, AcceptError> {
+    pub(super) async fn answer_quic(
+        &self,
+        socket: &Attached,
+        incoming: Incoming,
+    ) -> Result<Lane, AcceptError> {
         let deadline = self.deadline();
         let own = self.certificate()?;
         let slot = PeerSlot::new(Expected::Anyone);
-        let config = self
+        let config = socket
             .quic
             .server(&self.tls, &own, &slot)
             .map_err(|error| HandshakeError::Broken(io::Error::other(error)))?;
@@ -83,7 +99,7 @@ impl Inner {
         .await?;
         let secured = within(deadline, Stage::Hello, async {
             let (send, receive) = connection.accept_bi().await.map_err(failed)?;
-            Secured::quic(connection, send, receive)
+            Secured::quic(socket, connection, send, receive)
         })
         .await?;
         Ok(self.open(secured, &slot, deadline).await?)
@@ -179,15 +195,20 @@ impl Inner {
             say_farewell(&mut outlet, &failure.farewell).await;
             return Err(outlet.explain(failure.error, slot));
         }
+        let shutdown = Shutdown {
+            endpoint: self.closing.clone(),
+            socket: secured.socket,
+        };
         let parts = Parts {
             outcome: handshake.outcome()?,
             remote: secured.remote,
             transport: secured.transport,
+            shutdown,
             pipe: (inlet, outlet),
             decoder,
             grease,
         };
-        let lane = Lane::start(parts, &self.config, self.closing.child_token(), &self.lanes);
+        let lane = Lane::start(parts, &self.config, &self.lanes);
         let info = lane.info();
         tracing::debug!(node = %info.node.short(), transport = %info.transport, "lane open");
         Ok(lane)
@@ -200,6 +221,7 @@ impl Inner {
 
 impl Secured {
     fn quic(
+        socket: &Attached,
         connection: Connection,
         send: SendStream,
         receive: RecvStream,
@@ -219,6 +241,10 @@ impl Secured {
             protocol,
             remote: Some(SocketAddr::new(remote.ip().to_canonical(), remote.port())),
             transport: Transport::Quic,
+            socket: Some(SocketUse {
+                id: socket.id,
+                detached: socket.detached.clone(),
+            }),
         })
     }
 
@@ -248,6 +274,7 @@ impl Secured {
             protocol,
             remote,
             transport: Transport::TlsTcp,
+            socket: None,
         })
     }
 }

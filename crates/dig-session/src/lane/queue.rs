@@ -1,6 +1,6 @@
 //! What a lane's halves and its writer share: the frames that wait, and how the lane ends.
 
-use super::{CloseReason, LaneClosed};
+use super::{CloseReason, LaneClosed, pulse::Pulse};
 use crate::wire::{self, FrameBatch};
 use bytes::Bytes;
 use dig_types::{Frame, FrameHeader, MAX_FRAME_PAYLOAD};
@@ -30,6 +30,7 @@ const BATCH: usize = 256 * 1024;
 #[derive(Debug)]
 pub(crate) struct Queue {
     waiting: Mutex<Waiting>,
+    pulse: Mutex<Pulse>,
     room: Semaphore,
     /// Wakes the writer.
     pub(super) ready: Notify,
@@ -48,9 +49,10 @@ struct Waiting {
 }
 
 impl Queue {
-    pub(crate) fn new(room: usize) -> Self {
+    pub(super) fn new(room: usize, pulse: Pulse) -> Self {
         Self {
             waiting: Mutex::default(),
+            pulse: Mutex::new(pulse),
             room: Semaphore::new(room.clamp(MIN_ROOM, Semaphore::MAX_PERMITS)),
             ready: Notify::new(),
             ended: CancellationToken::new(),
@@ -77,6 +79,7 @@ impl Queue {
             Err(_) => self.room.acquire_many(cost).await.map_err(|_| LaneClosed)?,
         };
         permit.forget();
+        self.is_used();
         self.lock().frames.push_back(frame);
         self.ready.notify_one();
         Ok(())
@@ -126,7 +129,31 @@ impl Queue {
 
     /// A PING to send now.
     pub(crate) fn ping(&self) -> Frame {
+        self.pulse().pings(Instant::now());
         Frame::new(wire::PING, 0, self.round_trip.ask())
+    }
+
+    /// Has the writer send a PING now.
+    pub(super) fn want_ping(&self) {
+        self.pulse().want_ping();
+        self.ready.notify_one();
+    }
+
+    /// A frame of the layer above comes or goes.
+    pub(super) fn is_used(&self) {
+        // While a lane is idle its writer sleeps for longer than a lane in use may.
+        if self.pulse().is_used(Instant::now()) {
+            self.ready.notify_one();
+        }
+    }
+
+    /// For how long nothing has arrived.
+    pub(super) fn silence(&self) -> Duration {
+        self.pulse().silence(Instant::now())
+    }
+
+    pub(super) fn pulse(&self) -> MutexGuard<'_, Pulse> {
+        self.pulse.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A PONG has come.

@@ -2,6 +2,7 @@
 
 use super::{
     CloseReason, LaneInfo,
+    pulse::ASLEEP,
     queue::Queue,
     vigil::{Finding, Vigil},
 };
@@ -16,6 +17,7 @@ use std::{
     io,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
     vec,
 };
 use tokio::{
@@ -48,7 +50,8 @@ impl LaneReceiver {
         config: &SessionConfig,
     ) -> Self {
         let now = Instant::now();
-        let vigil = Vigil::new(config, now);
+        let vigil = Vigil::new(config);
+        let look = Box::pin(sleep_until(vigil.next(now, &queue.pulse())));
         Self {
             info,
             queue,
@@ -56,7 +59,7 @@ impl LaneReceiver {
             give_back: Some(give_back),
             early: early.into_iter(),
             decoder,
-            look: Box::pin(sleep_until(vigil.next(now))),
+            look,
             vigil,
         }
     }
@@ -79,10 +82,14 @@ impl LaneReceiver {
                 return None;
             }
             if let Some(frame) = self.early.next() {
+                self.queue.is_used();
                 return Some(frame);
             }
             match self.decoder.next() {
-                Ok(Some(frame)) if is_upper(frame.kind) => return Some(frame),
+                Ok(Some(frame)) if is_upper(frame.kind) => {
+                    self.queue.is_used();
+                    return Some(frame);
+                }
                 Ok(Some(frame)) => {
                     self.on_own(&frame);
                     // A peer that sends nothing but such frames must not keep this task from others.
@@ -108,19 +115,33 @@ impl LaneReceiver {
             return self.queue.end(CloseReason::Ended);
         };
         let partial = self.decoder.partial();
-        let mut reading = Reading::begin(&mut self.vigil, self.decoder.complete(), partial);
+        let mut reading = Reading::begin(&self.queue);
+        self.vigil.reads(
+            reading.since,
+            reading.pause,
+            self.decoder.complete(),
+            partial,
+        );
         let read = tokio::select! {
             biased;
             read = inlet.read_buf(self.decoder.spare()) => read,
             () = self.queue.ended.cancelled() => return,
             () = &mut self.look => {
                 let now = Instant::now();
-                match reading.vigil.look(now, partial) {
+                let mut pulse = self.queue.pulse();
+                if now.saturating_duration_since(self.look.deadline().max(reading.since)) >= ASLEEP {
+                    pulse.slept(now);
+                    self.vigil.slept(now);
+                    self.queue.ready.notify_one();
+                }
+                let finding = self.vigil.look(now, &pulse, partial);
+                self.look.as_mut().reset(self.vigil.next(now, &pulse));
+                drop(pulse);
+                return match finding {
                     Finding::Well => {}
                     Finding::Quiet => self.decoder.relax(),
                     Finding::End(reason) => self.queue.end(reason),
-                }
-                return self.look.as_mut().reset(reading.vigil.next(now));
+                };
             }
         };
         match read {
@@ -162,15 +183,20 @@ impl LaneReceiver {
 
 /// A time in which this side reads. It ends when dropped, also if whoever waits for a frame gives up waiting.
 struct Reading<'a> {
-    vigil: &'a mut Vigil,
+    queue: &'a Queue,
+    since: Instant,
+    /// For how long nobody had read.
+    pause: Duration,
     arrived: bool,
 }
 
 impl<'a> Reading<'a> {
-    fn begin(vigil: &'a mut Vigil, number: u64, partial: usize) -> Self {
-        vigil.reads(Instant::now(), number, partial);
+    fn begin(queue: &'a Queue) -> Self {
+        let since = Instant::now();
         Self {
-            vigil,
+            queue,
+            since,
+            pause: queue.pulse().reads(since),
             arrived: false,
         }
     }
@@ -178,7 +204,9 @@ impl<'a> Reading<'a> {
 
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
-        self.vigil.stops(Instant::now(), self.arrived);
+        if self.queue.pulse().stops(Instant::now(), self.arrived) {
+            self.queue.ready.notify_one();
+        }
     }
 }
 

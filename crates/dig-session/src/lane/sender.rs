@@ -5,6 +5,7 @@ use crate::wire::{Bye, ByeCode};
 use dig_types::Frame;
 use quinn::{Connection, VarInt};
 use std::{
+    net::SocketAddr,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -67,6 +68,28 @@ impl LaneSender {
     pub fn trust(&self) {
         if let Some(connection) = &self.0.quic {
             connection.set_receive_window(VarInt::from(self.0.window));
+        }
+    }
+
+    /// Sends a PING now. Worth while after a change of the network: a packet from the new address is what makes the peer follow (RFC
+    /// 9000 §9), and the answer is what shows that the lane lives. Does not wait.
+    pub fn ping(&self) {
+        self.0.queue.want_ping();
+    }
+
+    /// For how long nothing has arrived on this lane. While it is in use something arrives every five seconds.
+    pub fn silence(&self) -> Duration {
+        self.0.queue.silence()
+    }
+
+    /// Where the peer is now: QUIC follows a peer that dialled to its new address.
+    pub fn remote(&self) -> Option<SocketAddr> {
+        match &self.0.quic {
+            Some(connection) => {
+                let remote = connection.remote_address();
+                Some(SocketAddr::new(remote.ip().to_canonical(), remote.port()))
+            }
+            None => self.0.info.remote,
         }
     }
 

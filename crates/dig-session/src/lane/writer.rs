@@ -1,6 +1,6 @@
 //! The task that writes a lane's frames, keeps it alive, and ends it.
 
-use super::{CloseReason, queue::Queue};
+use super::{CloseReason, Shutdown, pulse::ASLEEP, queue::Queue};
 use crate::{
     config::SessionConfig,
     pipe::{Inlet, Outlet},
@@ -15,7 +15,6 @@ use tokio::{
     sync::oneshot,
     time::{Instant, sleep, sleep_until, timeout_at},
 };
-use tokio_util::sync::CancellationToken;
 
 /// Time in which an ended lane sends what is queued and its BYE.
 const FAREWELL: Duration = Duration::from_millis(250);
@@ -26,8 +25,6 @@ pub(super) struct Writer {
     queue: Arc<Queue>,
     grease: Grease,
     stall: Duration,
-    ping_interval: Duration,
-    next_ping: Instant,
     batch: FrameBatch,
     /// Something was written since the last flush.
     unflushed: bool,
@@ -47,20 +44,13 @@ impl Writer {
             queue,
             grease,
             stall: config.write_stall,
-            ping_interval: config.ping_interval,
-            // The first PING measures the path.
-            next_ping: Instant::now(),
             batch: FrameBatch::default(),
             unflushed: false,
             broken: false,
         }
     }
 
-    pub(super) async fn run(
-        mut self,
-        shutdown: CancellationToken,
-        given_back: oneshot::Receiver<Inlet>,
-    ) {
+    pub(super) async fn run(mut self, shutdown: Shutdown, given_back: oneshot::Receiver<Inlet>) {
         let queue = Arc::clone(&self.queue);
         let work = async {
             while !self.queue.ended.is_cancelled() {
@@ -69,12 +59,12 @@ impl Writer {
             self.farewell(given_back).await;
         };
         tokio::pin!(work);
-        tokio::select! {
+        let code = tokio::select! {
             () = &mut work => return,
-            () = shutdown.cancelled() => {}
-        }
+            code = shutdown.asked() => code,
+        };
         queue.end(CloseReason::Local {
-            code: ByeCode::SHUTTING_DOWN,
+            code,
             text: String::new(),
         });
         work.await;
@@ -83,8 +73,8 @@ impl Writer {
     /// Writes what waits; if nothing does, flushes and waits.
     async fn turn(&mut self) {
         let now = Instant::now();
-        if now >= self.next_ping {
-            self.next_ping = now + self.ping_interval;
+        let next_ping = self.queue.pulse().next_ping(now);
+        if now >= next_ping {
             self.batch.push(self.queue.ping());
             if self.grease.is_due() {
                 self.batch.push(self.grease.frame());
@@ -100,7 +90,7 @@ impl Writer {
         tokio::select! {
             () = self.queue.ready.notified() => {}
             () = self.queue.ended.cancelled() => {}
-            () = sleep_until(self.next_ping) => {}
+            () = sleep_until(next_ping) => {}
         }
     }
 
@@ -115,6 +105,7 @@ impl Writer {
         match written {
             Ok(()) => {
                 self.unflushed = true;
+                self.queue.pulse().sends(Instant::now());
                 self.queue.sent.fetch_add(all, Ordering::Relaxed);
                 self.queue.free(bytes);
             }
@@ -215,7 +206,18 @@ async fn stuck(queue: &Queue, stall: Duration) -> io::Error {
             queue.ended.cancelled().await;
             sleep(FAREWELL).await;
         } => {}
-        () = sleep(stall) => queue.end(CloseReason::Stalled),
+        () = patience(stall) => queue.end(CloseReason::Stalled),
     }
     io::ErrorKind::TimedOut.into()
+}
+
+/// Waits for some time in which this program was not away.
+async fn patience(time: Duration) {
+    loop {
+        let due = Instant::now() + time;
+        sleep_until(due).await;
+        if due.elapsed() < ASLEEP {
+            return;
+        }
+    }
 }
