@@ -12,7 +12,7 @@ use crate::{
 };
 use dig_discovery::{Lookup, Networks, PeerDiscoveryManager};
 use dig_transfer::serve::Server;
-use dig_types::{ContentHash, ContentName, PeerRecord, PeerSource};
+use dig_types::{ContentHash, ContentName, PeerRecord, PeerSource, Ticket};
 use futures::stream::{self, BoxStream, StreamExt as _};
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
@@ -152,40 +152,51 @@ impl Inner {
 
     /// The peers that a ticket names, as far as it may make us dial them.
     pub(crate) fn of_ticket(what: &What) -> (Vec<PeerRecord>, BTreeSet<std::net::SocketAddr>) {
-        let What::Ticket(ticket) = what else {
-            return Default::default();
-        };
-        let networks = Networks::current().unwrap_or_default();
-        let mut refused = BTreeSet::new();
-        let mut allow = |addrs: &[std::net::SocketAddr]| {
-            let (allowed, other): (Vec<_>, Vec<_>) =
-                addrs.iter().partition(|addr| networks.allows_ticket(addr));
-            refused.extend(other);
-            allowed
-        };
-        let mut records: Vec<PeerRecord> = ticket
-            .nodes
-            .iter()
-            .map(|node| PeerRecord {
-                node: Some(node.node),
-                addrs: allow(&node.addrs),
-                mapped: (node.mapped.iter().copied())
-                    .filter(|mapped| networks.allows_ticket(&mapped.addr))
-                    .collect(),
-                via: (node.via.iter().copied())
-                    .filter(|via| networks.allows_ticket(&via.addr))
-                    .collect(),
-                source: PeerSource::Ticket,
-            })
-            .collect();
-        let anonymous = allow(&ticket.anonymous).into_iter();
-        records.extend(anonymous.map(|addr| PeerRecord {
-            node: None,
-            addrs: vec![addr],
-            mapped: Vec::new(),
-            via: Vec::new(),
-            source: PeerSource::Ticket,
-        }));
-        (records, refused)
+        match what {
+            What::Ticket(ticket) => named(ticket),
+            _ => Default::default(),
+        }
     }
+}
+
+/// The peers that a ticket names, as far as a ticket may make this machine dial them: public addresses, and those of networks
+/// that it is on.
+pub fn peers_of_ticket(ticket: &Ticket) -> Vec<PeerRecord> {
+    named(ticket).0
+}
+
+/// The same, and the addresses that are not dialled.
+fn named(ticket: &Ticket) -> (Vec<PeerRecord>, BTreeSet<std::net::SocketAddr>) {
+    let networks = Networks::current().unwrap_or_default();
+    let mut refused = BTreeSet::new();
+    let mut allow = |addrs: &[std::net::SocketAddr]| {
+        let (allowed, other): (Vec<_>, Vec<_>) =
+            addrs.iter().partition(|addr| networks.allows_ticket(addr));
+        refused.extend(other);
+        allowed
+    };
+    let mut records: Vec<PeerRecord> = ticket
+        .nodes
+        .iter()
+        .map(|node| PeerRecord {
+            node: Some(node.node),
+            addrs: allow(&node.addrs),
+            mapped: (node.mapped.iter().copied())
+                .filter(|mapped| networks.allows_ticket(&mapped.addr))
+                .collect(),
+            via: (node.via.iter().copied())
+                .filter(|via| networks.allows_ticket(&via.addr))
+                .collect(),
+            source: PeerSource::Ticket,
+        })
+        .collect();
+    let anonymous = allow(&ticket.anonymous).into_iter();
+    records.extend(anonymous.map(|addr| PeerRecord {
+        node: None,
+        addrs: vec![addr],
+        mapped: Vec::new(),
+        via: Vec::new(),
+        source: PeerSource::Ticket,
+    }));
+    (records, refused)
 }

@@ -19,7 +19,7 @@ mod resolve;
 mod sources;
 mod what;
 
-pub use client::{ClientConfig, FileClient};
+pub use client::{ClientConfig, FileClient, peers_of_ticket};
 pub use connector::{Connector, Dial, DialFailure, DialFailureClass, Method, Timing};
 pub use dig_transfer::fetch::PathFilter;
 pub use download::{Download, Listing};
