@@ -3,21 +3,24 @@
 //! Nobody waits for it. What is known is told at once, and what comes later (the answer of a STUN server, the mapping of a slow
 //! router) changes the list: see [`Gatherer::watch`].
 
+mod hint;
 mod interfaces;
+mod known;
 mod servers;
 
 use crate::{
-    attempt::Subnet,
-    candidate::{Candidate, CandidateKind, Transport},
-    io::{TcpPort, UdpHub},
+    attempt::{NatHint, Subnet},
+    candidate::{Candidate, Transport},
+    io::{NetworkWatch, TcpPort, UdpHub},
     mapping::{Mapping, MethodState, MethodStatus, PortMapper},
     signaling::Observed,
+    turn::{Relay, Relays},
 };
 use dig_types::NodeId;
 use interfaces::Interfaces;
-use servers::Servers;
+use known::Known;
+use servers::{Asked, Servers};
 use std::{
-    collections::BTreeMap,
     fmt,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -27,16 +30,8 @@ use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
 /// Most candidates that are told: more than a peer would look at (`docs/protocol.md` §11).
 pub const MAX_CANDIDATES: usize = 16;
-/// Most own addresses that are told, each for both transports.
-const MAX_HOSTS: usize = 4;
-/// Mapped ports that are told.
-const MAX_MAPPED: usize = 4;
 /// How long an answer of a STUN server is believed: below the shortest lifetime of UDP mappings that matters, 30 s (Linux).
 const FRESH: Duration = Duration::from_secs(25);
-/// How often the interfaces are looked at meanwhile: a machine that changes its network is there again that soon.
-const GLANCE: Duration = Duration::from_secs(5);
-/// Carriers whose word is kept.
-const MAX_CARRIERS: usize = 16;
 
 /// Knows where this node may be reached. Clones are the same gatherer.
 #[derive(Clone)]
@@ -59,15 +54,22 @@ struct Shared {
     wanted: watch::Sender<usize>,
     mapper: Mutex<Option<PortMapper>>,
     mappings: Option<watch::Receiver<Vec<Mapping>>>,
+    relays: Option<Relays>,
+    relay_only: bool,
+    network: NetworkWatch,
 }
 
-#[derive(Default)]
-struct Known {
-    interfaces: Interfaces,
-    /// By transport and STUN server.
-    stun: BTreeMap<(Transport, SocketAddr), SocketAddr>,
-    /// By carrier of signals.
-    carriers: BTreeMap<NodeId, Vec<Observed>>,
+/// What a gatherer asks, besides the interfaces of the machine.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// STUN servers, as `HOST:PORT`.
+    pub stun: Vec<String>,
+    /// What maps ports on routers.
+    pub mapper: Option<PortMapper>,
+    /// Allocations on TURN servers.
+    pub relays: Option<Relays>,
+    /// Whether nothing but relays is told, so that nobody learns the addresses of this machine.
+    pub relay_only: bool,
 }
 
 /// While one of these lives, the addresses are kept fresh.
@@ -84,16 +86,11 @@ impl fmt::Debug for Gatherer {
 }
 
 impl Gatherer {
-    /// Begins on the current tokio runtime. `stun` are servers as `HOST:PORT`.
+    /// Begins on the current tokio runtime.
     ///
     /// # Errors
     /// The UDP port has no address.
-    pub fn start(
-        hub: UdpHub,
-        tcp: Option<TcpPort>,
-        stun: Vec<String>,
-        mapper: Option<PortMapper>,
-    ) -> std::io::Result<Self> {
+    pub fn start(hub: UdpHub, tcp: Option<TcpPort>, sources: Sources) -> std::io::Result<Self> {
         let udp = hub.local_addr()?;
         let shared = Arc::new(Shared {
             udp,
@@ -103,12 +100,20 @@ impl Gatherer {
             candidates: watch::Sender::default(),
             asked: watch::Sender::default(),
             wanted: watch::Sender::default(),
-            mappings: mapper.as_ref().map(PortMapper::mappings),
-            mapper: Mutex::new(mapper),
+            mappings: sources.mapper.as_ref().map(PortMapper::mappings),
+            mapper: Mutex::new(sources.mapper),
+            relays: sources.relays,
+            relay_only: sources.relay_only,
+            network: NetworkWatch::start(),
         });
         shared.glance();
-        let task = tokio::spawn(Arc::clone(&shared).run(Servers::new(stun)));
+        let task = tokio::spawn(Arc::clone(&shared).run(Servers::new(sources.stun)));
         Ok(Self(Arc::new(Inner { shared, task })))
+    }
+
+    /// Counts changes of this machine's network, and sleeps of the machine.
+    pub fn network_changes(&self) -> watch::Receiver<u64> {
+        self.0.shared.network.changes()
     }
 
     /// What is known now.
@@ -130,15 +135,18 @@ impl Gatherer {
     /// Whether STUN servers see the UDP port under its own number; `None` if none was heard of, or there is no NAT.
     pub fn preserves_ports(&self) -> Option<bool> {
         let shared = &self.0.shared;
-        let known = shared.known();
-        let own = known.interfaces.reachable(shared.udp.ip(), usize::MAX);
-        let mut behind = known
-            .stun
-            .values()
-            .filter(|seen| !own.contains(&seen.ip()))
-            .peekable();
-        behind.peek()?;
-        Some(behind.all(|seen| seen.port() == shared.udp.port()))
+        shared.known().preserves_ports(shared.udp)
+    }
+
+    /// How the NAT maps the UDP port, as far as STUN servers and carriers of signals tell.
+    pub fn nat_hint(&self) -> NatHint {
+        let shared = &self.0.shared;
+        shared.known().nat_hint(shared.udp)
+    }
+
+    /// The STUN servers that answered by datagram, in the order in which they were first asked.
+    pub(crate) fn answering(&self) -> Vec<SocketAddr> {
+        self.0.shared.known().answering()
     }
 
     /// Keeps the addresses fresh while the returned value lives.
@@ -163,11 +171,7 @@ impl Gatherer {
                 .iter()
                 .for_each(|seen| mapper.external_seen(seen.addr));
         }
-        if observed.is_empty() {
-            known.carriers.remove(&carrier);
-        } else if known.carriers.len() < MAX_CARRIERS || known.carriers.contains_key(&carrier) {
-            known.carriers.insert(carrier, observed);
-        }
+        known.observed(carrier, observed);
         drop(known);
         shared.publish();
     }
@@ -238,70 +242,64 @@ impl Shared {
 
     async fn run(self: Arc<Self>, mut servers: Servers) {
         let mut wanted = self.wanted.subscribe();
+        let mut network = self.network.changes();
         let mut mappings = self.mappings.clone();
+        let mut relays = self.relays.as_ref().map(Relays::watch);
+        let mut stale = Instant::now();
         loop {
-            if *wanted.borrow_and_update() == 0 {
+            let want = *wanted.borrow_and_update() > 0;
+            if !want {
                 servers.hang_up();
             }
+            let ask = async {
+                match want {
+                    true => tokio::time::sleep_until(stale).await,
+                    false => std::future::pending().await,
+                }
+                servers.ask(&self).await;
+            };
             tokio::select! {
-                waited = wanted.wait_for(|count| *count > 0) => {
-                    if waited.is_err() {
-                        return;
-                    }
+                _ = wanted.changed() => {}
+                () = changed(&mut mappings) => self.publish(),
+                () = changed(&mut relays) => self.publish(),
+                Ok(()) = network.changed() => {
+                    servers.hang_up();
+                    self.moved();
+                    stale = Instant::now();
                 }
-                () = changed(&mut mappings) => {
-                    self.publish();
-                    continue;
-                }
-            }
-            self.glance();
-            servers.ask(&self).await;
-            self.asked.send_replace(true);
-            let stale = Instant::now() + FRESH;
-            while Instant::now() < stale {
-                tokio::select! {
-                    () = changed(&mut mappings) => self.publish(),
-                    () = tokio::time::sleep_until(stale.min(Instant::now() + GLANCE)) => {
-                        if self.glance() {
-                            break;
-                        }
-                    }
+                () = ask => {
+                    self.asked.send_replace(true);
+                    stale = Instant::now() + FRESH;
                 }
             }
         }
     }
 
-    /// Looks at the interfaces; whether they changed. What was seen from another network is forgotten.
-    fn glance(&self) -> bool {
-        let interfaces = Interfaces::current();
-        let mut known = self.known();
-        let changed = known.interfaces != interfaces;
-        if changed {
-            known.interfaces = interfaces;
-            known.stun.clear();
-        }
-        drop(known);
+    /// Looks at the interfaces.
+    fn glance(&self) {
+        self.known().interfaces = Interfaces::current();
         self.publish();
-        changed
+    }
+
+    /// The machine is on another network, or was away for a while: what was seen from outside is no longer true.
+    fn moved(&self) {
+        self.known().moved();
+        self.glance();
+        if let Some(relays) = &self.relays {
+            relays.network_changed();
+        }
     }
 
     /// What a STUN server says; `None`: it does not answer.
-    fn seen(&self, transport: Transport, server: SocketAddr, mapped: Option<SocketAddr>) {
+    fn seen(&self, asked: Asked, mapped: Option<SocketAddr>) {
         let mut known = self.known();
-        match mapped {
-            Some(mapped) => {
-                if let Some(mapper) = self.mapper().as_ref() {
-                    mapper.external_seen(mapped);
-                }
-                known
-                    .stun
-                    .insert((transport, server), crate::io::canonical(mapped));
-                self.asked.send_replace(true);
+        if let Some(mapped) = mapped {
+            if let Some(mapper) = self.mapper().as_ref() {
+                mapper.external_seen(mapped);
             }
-            None => {
-                known.stun.remove(&(transport, server));
-            }
+            self.asked.send_replace(true);
         }
+        known.seen(asked, mapped.map(crate::io::canonical));
         drop(known);
         self.publish();
     }
@@ -309,9 +307,16 @@ impl Shared {
     fn publish(&self) {
         let mappings = self.mappings.as_ref().map(|watch| watch.borrow().clone());
         let tcp = self.tcp.as_ref().map(TcpPort::local_addr);
-        let candidates = self
-            .known()
-            .candidates(self.udp, tcp, &mappings.unwrap_or_default());
+        let relays = self.relays.as_ref().map_or_else(Vec::new, |relays| {
+            relays.watch().borrow().iter().map(Relay::relayed).collect()
+        });
+        let candidates = match self.relay_only {
+            true => known::relayed(&relays),
+            false => {
+                self.known()
+                    .candidates((self.udp, tcp), &mappings.unwrap_or_default(), &relays)
+            }
+        };
         self.candidates.send_if_modified(|told| {
             let changed = *told != candidates;
             *told = candidates;
@@ -320,79 +325,15 @@ impl Shared {
     }
 }
 
-/// Waits for routers to change their mind; for ever if there are none.
-async fn changed(mappings: &mut Option<watch::Receiver<Vec<Mapping>>>) {
-    if let Some(watch) = mappings {
+/// Waits for others to know something new; for ever if there are none.
+async fn changed<T>(news: &mut Option<watch::Receiver<T>>) {
+    if let Some(watch) = news {
         if watch.changed().await.is_ok() {
             return;
         }
-        *mappings = None;
+        *news = None;
     }
     std::future::pending().await
-}
-
-impl Known {
-    /// Own addresses first, then mapped ports, then where others see us: each address once, at most [`MAX_CANDIDATES`].
-    fn candidates(
-        &self,
-        udp: SocketAddr,
-        tcp: Option<SocketAddr>,
-        mappings: &[Mapping],
-    ) -> Vec<Candidate> {
-        let mut list = List::default();
-        let hosts = self.interfaces.reachable(udp.ip(), MAX_HOSTS);
-        for ip in hosts {
-            list.add(
-                CandidateKind::Host,
-                Transport::Udp,
-                SocketAddr::new(ip, udp.port()),
-            );
-            if let Some(tcp) = tcp {
-                list.add(
-                    CandidateKind::Host,
-                    Transport::Tcp,
-                    SocketAddr::new(ip, tcp.port()),
-                );
-            }
-        }
-        let advertised = mappings.iter().filter(|mapping| mapping.is_advertised());
-        for mapping in advertised.take(MAX_MAPPED) {
-            list.add(
-                CandidateKind::Mapped(mapping.method),
-                mapping.transport,
-                mapping.external,
-            );
-        }
-        let stun = self
-            .stun
-            .iter()
-            .map(|((transport, _), addr)| (*transport, *addr));
-        let told = self.carriers.values().flatten();
-        for (transport, addr) in stun.chain(told.map(|seen| (seen.transport, seen.addr))) {
-            list.add(CandidateKind::ServerReflexive, transport, addr);
-        }
-        list.0
-    }
-}
-
-#[derive(Default)]
-struct List(Vec<Candidate>);
-
-impl List {
-    fn add(&mut self, kind: CandidateKind, transport: Transport, addr: SocketAddr) {
-        let candidate = Candidate {
-            kind,
-            transport,
-            addr: crate::io::canonical(addr),
-        };
-        let known = self
-            .0
-            .iter()
-            .any(|other| (other.transport, other.addr) == (transport, candidate.addr));
-        if !known && self.0.len() < MAX_CANDIDATES && addr.port() != 0 {
-            self.0.push(candidate);
-        }
-    }
 }
 
 #[cfg(test)]

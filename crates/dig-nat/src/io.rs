@@ -4,16 +4,21 @@
 //! opened for hole punching alone would be punched in vain. [`UdpHub`] tells our packets from those of QUIC, [`TcpPort`] dials from
 //! the port that listens, and sorts the streams that arrive there.
 
+mod extra;
 mod hub;
 mod tcp;
 mod ttl;
 mod udp;
+mod watch;
 
+pub(crate) use extra::ExtraSockets;
+pub use extra::OwnUdp;
 pub(crate) use hub::UdpArrivals;
 pub use hub::{AskError, UdpHub, Verdict};
 pub(crate) use tcp::{Arrived, TcpArrivals, Trial};
 pub use tcp::{FreshPort, Sorted, TcpPort};
 pub use udp::{OsUdp, UdpPort, UdpReader};
+pub use watch::NetworkWatch;
 
 use std::net::SocketAddr;
 

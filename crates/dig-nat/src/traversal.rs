@@ -15,12 +15,12 @@ pub mod upkeep;
 
 pub use config::NatConfig;
 pub use memory::{NetworkKey, PathMemory, Remembered};
-pub use progress::{Connecting, Failed, FoundPath, Path, Progress, TraverseError};
+pub use progress::{Connecting, Failed, FoundPath, Path, Progress, TraverseError, UdpFrom};
 pub use upkeep::{Upkeep, Wish};
 
 use crate::{
     attempt::Role,
-    gather::Gatherer,
+    gather::{Gatherer, Sources},
     io::{TcpPort, UdpHub},
     mapping::{PortMapper, PortMapperConfig},
     signaling::{
@@ -29,6 +29,7 @@ use crate::{
         secure::{Opened, SecureSignaling},
     },
     trace::{AttemptId, Trace},
+    turn::Relays,
 };
 use audience::Audience;
 use bytes::Bytes;
@@ -92,6 +93,7 @@ struct Shared {
     udp: UdpHub,
     tcp: Option<TcpPort>,
     gatherer: Gatherer,
+    relays: Relays,
     memory: Arc<dyn PathMemory>,
     /// The zero of the times that state machines are told.
     start: Instant,
@@ -125,7 +127,14 @@ impl NatTraversalManager {
         let bound = parts.udp.local_addr()?;
         let mapper = mapping(&config).map(|mapping| PortMapper::start(mapping, bound.port()));
         let (udp, tcp) = (parts.udp.clone(), parts.tcp.clone());
-        let gatherer = Gatherer::start(udp, tcp, config.stun.clone(), mapper)?;
+        let relays = Relays::start(config.turn.clone(), udp.clone());
+        let sources = Sources {
+            stun: config.stun.clone(),
+            mapper,
+            relays: Some(relays.clone()),
+            relay_only: config.relay_only,
+        };
+        let gatherer = Gatherer::start(udp, tcp, sources)?;
         let secure = SecureSignaling::new(parts.clock.now(), parts.signer, parts.prekeys);
         let (incoming, arrived) = mpsc::channel(INCOMING);
         let shared = Arc::new(Shared {
@@ -136,6 +145,7 @@ impl NatTraversalManager {
             udp: parts.udp,
             tcp: parts.tcp,
             gatherer,
+            relays,
             memory: parts.memory,
             start: Instant::now(),
             traces: Mutex::default(),
@@ -150,11 +160,16 @@ impl NatTraversalManager {
         Ok(Self(shared))
     }
 
-    /// Begins to look for a path to a peer.
+    /// Begins to look for any path to a peer.
     pub fn connect(&self, peer: NodeId) -> Connecting {
+        self.connect_with(peer, Wish::Any)
+    }
+
+    /// Begins to look for a path to a peer. An attempt that the peer began is joined as it is, whatever is wished for.
+    pub fn connect_with(&self, peer: NodeId, wish: Wish) -> Connecting {
         let (progress, told) = mpsc::channel(PROGRESS);
         let (orders, commands) = mpsc::unbounded_channel();
-        let audience = Audience::new(progress, commands);
+        let audience = Audience::new(progress, commands, wish);
         self.0.begin_for(peer, audience);
         Connecting::new(told, orders)
     }
@@ -174,6 +189,18 @@ impl NatTraversalManager {
     /// Where this node may be reached.
     pub fn gatherer(&self) -> &Gatherer {
         &self.0.gatherer
+    }
+
+    /// The allocations on TURN servers. Whoever has a session over one [wants](Relays::want) them as long as it lasts, and whoever
+    /// wants them ahead of an attempt spares it the time that they take.
+    pub fn relays(&self) -> &Relays {
+        &self.0.relays
+    }
+
+    /// Counts changes of this machine's network, and sleeps of the machine: sessions are worth a probe then, and paths are
+    /// worth another search.
+    pub fn network_changes(&self) -> watch::Receiver<u64> {
+        self.0.gatherer.network_changes()
     }
 
     /// The signed prekey to publish, as it changes once a day: peers need it to write to this node.
@@ -197,13 +224,13 @@ impl NatTraversalManager {
         lock(&self.0.traces).iter().rev().cloned().collect()
     }
 
-    /// Ends every attempt, tells the peers, and removes mappings from routers.
+    /// Ends every attempt, tells the peers, removes mappings from routers and gives allocations back to TURN servers.
     pub async fn shutdown(&self) {
         self.0.closing.cancel();
         self.0.tasks.close();
         // What takes longer is ended by the runtime.
         let _ = tokio::time::timeout(FAREWELL, self.0.tasks.wait()).await;
-        self.0.gatherer.shutdown().await;
+        tokio::join!(self.0.gatherer.shutdown(), self.0.relays.shutdown());
     }
 }
 

@@ -25,10 +25,20 @@ pub(super) struct Servers {
     streams: BTreeMap<SocketAddr, Trial>,
 }
 
+/// A question to a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// By what.
+    pub(super) transport: Transport,
+    /// Whom.
+    pub(super) server: SocketAddr,
+    /// Its place among the questions that were sent in order, if the answer is one to the first sending.
+    pub(super) place: Option<usize>,
+}
+
 /// What came of a question.
 struct Answered {
-    transport: Transport,
-    server: SocketAddr,
+    asked: Asked,
     mapped: Option<SocketAddr>,
     stream: Option<Trial>,
 }
@@ -49,8 +59,9 @@ impl Servers {
     /// Asks every server, all at once; each answer counts when it is there.
     pub(super) async fn ask(&mut self, shared: &Shared) {
         let mut asking: FuturesUnordered<BoxFuture<'_, Answered>> = FuturesUnordered::new();
-        for server in self.resolve(shared.udp).await {
-            asking.push(by_datagram(shared, server).boxed());
+        for (place, server) in self.resolve(shared.udp).await.into_iter().enumerate() {
+            // They are polled, and so sent, in the order in which they are pushed.
+            asking.push(by_datagram(shared, server, place).boxed());
             if let Some(port) = &shared.tcp {
                 let stream = self.streams.remove(&server);
                 asking.push(by_stream(port, server, stream).boxed());
@@ -58,9 +69,9 @@ impl Servers {
         }
         self.streams.clear();
         while let Some(answered) = asking.next().await {
-            shared.seen(answered.transport, answered.server, answered.mapped);
+            shared.seen(answered.asked, answered.mapped);
             if let Some(stream) = answered.stream {
-                self.streams.insert(answered.server, stream);
+                self.streams.insert(answered.asked.server, stream);
             }
         }
     }
@@ -89,24 +100,33 @@ impl Servers {
     }
 }
 
-async fn by_datagram(shared: &Shared, server: SocketAddr) -> Answered {
+async fn by_datagram(shared: &Shared, server: SocketAddr, place: usize) -> Answered {
     let answer = shared.hub.ask(server).await;
     if let Err(error) = &answer {
         tracing::debug!(%server, %error, "no answer from the STUN server");
     }
+    let answer = answer.ok();
+    let first = answer.is_some_and(|answer| answer.sent == 1);
     Answered {
-        transport: Transport::Udp,
-        server,
-        mapped: answer.ok().map(|answer| answer.mapped),
+        asked: Asked {
+            transport: Transport::Udp,
+            server,
+            place: first.then_some(place),
+        },
+        mapped: answer.map(|answer| answer.mapped),
         stream: None,
     }
 }
 
 /// Asks over the connection that is there, or over a new one.
 async fn by_stream(port: &TcpPort, server: SocketAddr, known: Option<Trial>) -> Answered {
-    let mut answered = Answered {
+    let asked = Asked {
         transport: Transport::Tcp,
         server,
+        place: None,
+    };
+    let mut answered = Answered {
+        asked,
         mapped: None,
         stream: None,
     };

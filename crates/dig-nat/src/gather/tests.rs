@@ -1,5 +1,6 @@
 use super::*;
 use crate::{
+    candidate::CandidateKind,
     io::{OsUdp, UdpReader},
     mapping::Verified,
     stun::io::serve,
@@ -7,11 +8,26 @@ use crate::{
 use dig_types::Method;
 use std::net::{TcpListener, UdpSocket};
 
-use CandidateKind::{Host, Mapped, ServerReflexive};
+use CandidateKind::{Host, Mapped, Relayed, ServerReflexive};
 use Transport::{Tcp, Udp};
 
 fn addr(text: &str) -> SocketAddr {
     text.parse().unwrap()
+}
+
+fn asked(transport: Transport, server: SocketAddr) -> Asked {
+    Asked {
+        transport,
+        server,
+        place: None,
+    }
+}
+
+fn stun(servers: &[SocketAddr]) -> Sources {
+    Sources {
+        stun: servers.iter().map(SocketAddr::to_string).collect(),
+        ..Sources::default()
+    }
 }
 
 struct Ports {
@@ -40,9 +56,13 @@ fn ports() -> Ports {
 }
 
 /// What a gatherer tells that knows this.
-fn told(known: &Known, mappings: &[Mapping]) -> Vec<(CandidateKind, Transport, String)> {
+fn told(
+    known: &Known,
+    mappings: &[Mapping],
+    relays: &[SocketAddr],
+) -> Vec<(CandidateKind, Transport, String)> {
     let (udp, tcp) = (addr("10.0.0.5:4000"), addr("10.0.0.5:4000"));
-    let candidates = known.candidates(udp, Some(tcp), mappings);
+    let candidates = known.candidates((udp, Some(tcp)), mappings, relays);
     candidates
         .into_iter()
         .map(|candidate| {
@@ -70,8 +90,8 @@ fn mapping(external: &str, verified: Verified) -> Mapping {
 fn every_source_is_told_once_and_in_order() {
     let mut known = Known::default();
     let server = addr("192.0.2.9:3478");
-    known.stun.insert((Udp, server), addr("192.0.2.1:7000"));
-    known.carriers.insert(
+    known.seen(asked(Udp, server), Some(addr("192.0.2.1:7000")));
+    known.observed(
         NodeId::from_bytes([1; 32]),
         vec![
             Observed {
@@ -88,11 +108,14 @@ fn every_source_is_told_once_and_in_order() {
         mapping("192.0.2.1:4000", Verified::Confirmed),
         mapping("100.64.0.1:4000", Verified::NotPublic),
     ];
+    let relays = [1, 2, 3].map(|port| SocketAddr::from(([192, 0, 2, 8], port)));
     assert_eq!(
-        told(&known, &mappings),
+        told(&known, &mappings, &relays),
         [
             (Host, Udp, "10.0.0.5:4000".into()),
             (Host, Tcp, "10.0.0.5:4000".into()),
+            (Relayed, Udp, "192.0.2.8:1".into()),
+            (Relayed, Udp, "192.0.2.8:2".into()),
             (Mapped(Method::Upnp), Tcp, "192.0.2.1:4000".into()),
             (ServerReflexive, Udp, "192.0.2.1:7000".into()),
             (ServerReflexive, Tcp, "192.0.2.1:7001".into()),
@@ -108,11 +131,9 @@ fn carriers_cannot_make_the_list_long() {
             transport: Udp,
             addr: SocketAddr::from(([192, 0, 2, carrier], port)),
         });
-        known
-            .carriers
-            .insert(NodeId::from_bytes([carrier; 32]), observed.collect());
+        known.observed(NodeId::from_bytes([carrier; 32]), observed.collect());
     }
-    assert_eq!(told(&known, &[]).len(), MAX_CANDIDATES);
+    assert_eq!(told(&known, &[], &[]).len(), MAX_CANDIDATES);
 }
 
 #[tokio::test]
@@ -120,32 +141,16 @@ async fn servers_are_asked_by_datagram_and_from_the_port_that_listens() {
     let Ports { hub, tcp, own, .. } = &ports();
     let serving = serve(addr("127.0.0.1:0"), None).await.unwrap();
     let server = serving.layout().sockets()[0];
-    let gatherer = Gatherer::start(
-        hub.clone(),
-        Some(tcp.clone()),
-        vec![server.to_string()],
-        None,
-    );
+    let gatherer = Gatherer::start(hub.clone(), Some(tcp.clone()), stun(&[server]));
     let gatherer = gatherer.unwrap();
-    assert!(
-        gatherer.0.shared.known().stun.is_empty(),
-        "nobody wanted it"
-    );
+    assert!(gatherer.answering().is_empty(), "nobody wanted it");
     let wanted = gatherer.want();
     let limit = Duration::from_secs(5);
     tokio::time::timeout(limit, gatherer.ready(limit))
         .await
         .unwrap();
     for transport in [Udp, Tcp] {
-        let seen = || {
-            gatherer
-                .0
-                .shared
-                .known()
-                .stun
-                .get(&(transport, server))
-                .copied()
-        };
+        let seen = || gatherer.0.shared.known().seen_by(transport, server);
         let mut tries = 0;
         while seen().is_none() && tries < 200 {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -161,22 +166,25 @@ async fn servers_are_asked_by_datagram_and_from_the_port_that_listens() {
 #[tokio::test]
 async fn a_nat_that_keeps_ports_is_told_from_one_that_does_not() {
     let Ports { hub, own, .. } = &ports();
-    let gatherer = Gatherer::start(hub.clone(), None, Vec::new(), None).unwrap();
+    let gatherer = Gatherer::start(hub.clone(), None, Sources::default()).unwrap();
     let shared = &gatherer.0.shared;
     assert_eq!(gatherer.preserves_ports(), None);
     let outside = |port| SocketAddr::new(addr("192.0.2.1:1").ip(), port);
-    shared.seen(Udp, addr("192.0.2.8:1"), Some(outside(own.port())));
+    shared.seen(asked(Udp, addr("192.0.2.8:1")), Some(outside(own.port())));
     assert_eq!(gatherer.preserves_ports(), Some(true));
-    shared.seen(Udp, addr("192.0.2.9:1"), Some(outside(own.port() ^ 1)));
+    shared.seen(
+        asked(Udp, addr("192.0.2.9:1")),
+        Some(outside(own.port() ^ 1)),
+    );
     assert_eq!(gatherer.preserves_ports(), Some(false));
-    shared.seen(Udp, addr("192.0.2.9:1"), None);
+    shared.seen(asked(Udp, addr("192.0.2.9:1")), None);
     assert_eq!(gatherer.preserves_ports(), Some(true));
 }
 
 #[tokio::test]
 async fn what_carriers_say_is_told_and_taken_back() {
     let Ports { hub, .. } = &ports();
-    let gatherer = Gatherer::start(hub.clone(), None, Vec::new(), None).unwrap();
+    let gatherer = Gatherer::start(hub.clone(), None, Sources::default()).unwrap();
     let carrier = NodeId::from_bytes([1; 32]);
     let mut watch = gatherer.watch();
     watch.mark_unchanged();
@@ -205,8 +213,8 @@ async fn what_carriers_say_is_told_and_taken_back() {
 async fn nobody_waits_for_servers_that_do_not_answer() {
     let Ports { hub, .. } = &ports();
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let server = silent.local_addr().unwrap().to_string();
-    let gatherer = Gatherer::start(hub.clone(), None, vec![server], None).unwrap();
+    let server = silent.local_addr().unwrap();
+    let gatherer = Gatherer::start(hub.clone(), None, stun(&[server])).unwrap();
     let _wanted = gatherer.want();
     let began = Instant::now();
     gatherer.ready(Duration::from_millis(100)).await;

@@ -1,11 +1,14 @@
 //! The UDP socket as many see it: QUIC, STUN questions, and the attempts that are going on.
 
+mod ice;
+
 use super::{UdpPort, canonical};
 use crate::{
-    attempt::Tag,
+    attempt::{Port, Tag},
     stun::{Answer, Query, QueryError, TransactionId, is_stun},
 };
 use bytes::Bytes;
+use ice::{IceRoutes, SentChecks};
 use std::{
     collections::BTreeMap,
     fmt, io,
@@ -35,7 +38,8 @@ pub enum Verdict {
 /// Sends on the shared socket, and picks from what arrives there what belongs to this crate. Clones are the same hub.
 ///
 /// It does not read: whoever owns the socket calls [`UdpHub::receive`] for every datagram, or leaves that to
-/// [`UdpReader`](super::UdpReader).
+/// [`UdpReader`](super::UdpReader). Whoever reads another of this node's ports (an own allocation on a TURN server, a socket that a
+/// tactic opened) calls [`UdpHub::receive_at`].
 #[derive(Clone)]
 pub struct UdpHub(Arc<Inner>);
 
@@ -45,6 +49,7 @@ struct Inner {
     start: Instant,
     questions: Mutex<BTreeMap<TransactionId, Question>>,
     attempts: Mutex<BTreeMap<Tag, mpsc::Sender<Datagram>>>,
+    ice: Mutex<IceRoutes>,
 }
 
 struct Question {
@@ -55,6 +60,8 @@ struct Question {
 /// A datagram of an attempt.
 #[derive(Debug)]
 pub(crate) struct Datagram {
+    /// At which port of this node it came.
+    pub(crate) at: Port,
     pub(crate) source: SocketAddr,
     pub(crate) bytes: Bytes,
 }
@@ -73,6 +80,7 @@ impl UdpHub {
             start: Instant::now(),
             questions: Mutex::default(),
             attempts: Mutex::default(),
+            ice: Mutex::default(),
         }))
     }
 
@@ -81,33 +89,48 @@ impl UdpHub {
         self.0.port.local_addr()
     }
 
-    /// A datagram arrived. It takes our own packets and the answers to our own STUN questions, and passes everything else,
-    /// which costs two comparisons and no allocation.
+    /// A datagram arrived at the shared socket. It takes our own packets, those of ICE, and the answers to our own STUN questions,
+    /// and passes everything else, which costs two comparisons and no allocation.
     ///
     /// The packets of attempts are taken even if the attempt is gone: nobody else could do anything with them.
     pub fn receive(&self, source: SocketAddr, bytes: &[u8]) -> Verdict {
+        self.receive_at(Port::Shared, source, bytes)
+    }
+
+    /// A datagram arrived at another port of this node; see [`UdpHub::receive`].
+    pub fn receive_at(&self, at: Port, source: SocketAddr, bytes: &[u8]) -> Verdict {
         // The cheap test first: no QUIC packet with its fixed bit begins like either.
         if bytes.first().is_none_or(|first| first & 0x40 != 0) {
             return Verdict::Pass;
         }
+        let source = canonical(source);
         if let Some(tag) = Tag::read(bytes) {
-            self.deliver(tag, canonical(source), bytes);
+            self.deliver(tag, at, source, bytes);
             return Verdict::Taken;
         }
-        if is_stun(bytes) && self.answer(canonical(source), bytes) {
+        if !is_stun(bytes) {
+            return Verdict::Pass;
+        }
+        // Questions are asked from the shared socket alone.
+        if at == Port::Shared && self.answer(source, bytes) {
             return Verdict::Taken;
         }
-        Verdict::Pass
+        let whose = self.0.ice().whose(bytes);
+        let Some(tag) = whose else {
+            return Verdict::Pass;
+        };
+        self.deliver(tag, at, source, bytes);
+        Verdict::Taken
     }
 
-    fn deliver(&self, tag: Tag, source: SocketAddr, bytes: &[u8]) {
+    fn deliver(&self, tag: Tag, at: Port, source: SocketAddr, bytes: &[u8]) {
         let Some(attempt) = self.0.attempts().get(&tag).cloned() else {
             tracing::trace!(%source, "a packet of no attempt");
             return;
         };
         if let Ok(place) = attempt.try_reserve() {
             let bytes = Bytes::copy_from_slice(bytes);
-            place.send(Datagram { source, bytes });
+            place.send(Datagram { at, source, bytes });
         }
     }
 
@@ -149,7 +172,7 @@ impl UdpHub {
     /// Whether no attempt is attached and no question open.
     #[cfg(test)]
     pub(crate) fn is_idle(&self) -> bool {
-        self.0.attempts().is_empty() && self.0.questions().is_empty()
+        self.0.attempts().is_empty() && self.0.questions().is_empty() && self.0.ice().is_empty()
     }
 
     /// Datagrams with this tag go to the returned queue until that is dropped. `None` if the tag is in use.
@@ -165,6 +188,7 @@ impl UdpHub {
             tag,
             hub: self.clone(),
             queue,
+            sent: SentChecks::default(),
         })
     }
 }
@@ -178,6 +202,10 @@ impl Inner {
 
     fn attempts(&self) -> MutexGuard<'_, BTreeMap<Tag, mpsc::Sender<Datagram>>> {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ice(&self) -> MutexGuard<'_, IceRoutes> {
+        self.ice.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -240,6 +268,7 @@ pub(crate) struct UdpArrivals {
     tag: Tag,
     hub: UdpHub,
     queue: mpsc::Receiver<Datagram>,
+    sent: SentChecks,
 }
 
 impl UdpArrivals {
@@ -247,11 +276,25 @@ impl UdpArrivals {
     pub(crate) async fn next(&mut self) -> Option<Datagram> {
         self.queue.recv().await
     }
+
+    /// ICE checks for this username fragment (RFC 8445 §5.3) belong to the attempt from now on; whether it was free.
+    pub(crate) fn attach_ice(&self, ufrag: String) -> bool {
+        self.hub.0.ice().attach(ufrag, self.tag)
+    }
+
+    /// This was sent, from whichever port: if it was an ICE check, the answer belongs to the attempt.
+    pub(crate) fn note_sent(&mut self, bytes: &[u8]) {
+        if is_stun(bytes) {
+            let mut routes = self.hub.0.ice();
+            self.sent.note(&mut routes, self.tag, bytes);
+        }
+    }
 }
 
 impl Drop for UdpArrivals {
     fn drop(&mut self) {
         self.hub.0.attempts().remove(&self.tag);
+        self.hub.0.ice().detach(self.tag);
     }
 }
 

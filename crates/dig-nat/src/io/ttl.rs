@@ -6,15 +6,16 @@ pub(super) use system::send;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod system {
     use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg};
+    use socket2::Socket;
     use std::{
         io::{self, IoSlice},
-        net::{SocketAddr, UdpSocket},
+        net::SocketAddr,
         os::fd::AsRawFd as _,
     };
 
     /// Sends to an address in the socket's own family; an IPv4-mapped one gets an IPv4 time to live.
     pub(in crate::io) fn send(
-        socket: &UdpSocket,
+        socket: &Socket,
         to: SocketAddr,
         bytes: &[u8],
         ttl: u8,
@@ -41,10 +42,10 @@ mod system {
 /// short a way and is lost; its protocol repeats it.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod system {
-    use socket2::SockRef;
+    use socket2::Socket;
     use std::{
         io,
-        net::{SocketAddr, UdpSocket},
+        net::SocketAddr,
         sync::{Mutex, PoisonError},
     };
 
@@ -52,24 +53,23 @@ mod system {
     static TURN: Mutex<()> = Mutex::new(());
 
     pub(in crate::io) fn send(
-        socket: &UdpSocket,
+        socket: &Socket,
         to: SocketAddr,
         bytes: &[u8],
         ttl: u8,
     ) -> io::Result<()> {
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let options = SockRef::from(socket);
         if to.is_ipv4() {
-            let usual = options.ttl_v4()?;
-            options.set_ttl_v4(ttl.into())?;
-            let sent = socket.send_to(bytes, to);
-            options.set_ttl_v4(usual)?;
+            let usual = socket.ttl_v4()?;
+            socket.set_ttl_v4(ttl.into())?;
+            let sent = socket.send_to(bytes, &to.into());
+            socket.set_ttl_v4(usual)?;
             sent?;
         } else {
-            let usual = options.unicast_hops_v6()?;
-            options.set_unicast_hops_v6(ttl.into())?;
-            let sent = socket.send_to(bytes, to);
-            options.set_unicast_hops_v6(usual)?;
+            let usual = socket.unicast_hops_v6()?;
+            socket.set_unicast_hops_v6(ttl.into())?;
+            let sent = socket.send_to(bytes, &to.into());
+            socket.set_unicast_hops_v6(usual)?;
             sent?;
         }
         Ok(())

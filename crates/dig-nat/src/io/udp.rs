@@ -1,6 +1,7 @@
 //! The UDP socket as this crate sends on it.
 
 use super::{canonical, hub::UdpHub, hub::Verdict, ttl};
+use socket2::SockRef;
 use std::{
     fmt, io,
     net::{SocketAddr, UdpSocket},
@@ -42,7 +43,7 @@ impl UdpPort for OsUdp {
     fn send(&self, to: SocketAddr, bytes: &[u8], ttl: Option<u8>) -> io::Result<()> {
         let to = dress(self.local, to);
         let sent = match ttl {
-            Some(ttl) => ttl::send(&self.socket, to, bytes, ttl),
+            Some(ttl) => ttl::send(&SockRef::from(&self.socket), to, bytes, ttl),
             None => self.socket.send_to(bytes, to).map(drop),
         };
         match sent {
@@ -57,7 +58,7 @@ impl UdpPort for OsUdp {
 }
 
 /// An IPv6 socket takes IPv4 destinations in IPv6 clothes only.
-fn dress(local: SocketAddr, to: SocketAddr) -> SocketAddr {
+pub(super) fn dress(local: SocketAddr, to: SocketAddr) -> SocketAddr {
     match (local, to) {
         (SocketAddr::V6(_), SocketAddr::V4(v4)) => {
             SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port())
@@ -67,7 +68,7 @@ fn dress(local: SocketAddr, to: SocketAddr) -> SocketAddr {
 }
 
 /// Longest pause after a receive error, so that one which repeats does not take a core.
-const BREATH: Duration = Duration::from_millis(10);
+pub(super) const BREATH: Duration = Duration::from_millis(10);
 /// No datagram is longer (RFC 768).
 const LARGEST: usize = 65_535;
 

@@ -1,6 +1,9 @@
 //! Who asked for a path, and wants to know.
 
-use super::progress::{Failed, Progress};
+use super::{
+    Wish,
+    progress::{Failed, Progress},
+};
 use tokio::sync::mpsc;
 
 /// What whoever asked says of the path that it got.
@@ -14,7 +17,10 @@ pub(super) enum Command {
 
 /// The other end of a [`Connecting`](super::Connecting), if anybody here asked.
 #[derive(Debug)]
-pub(super) struct Audience(Option<Ends>);
+pub(super) struct Audience {
+    ends: Option<Ends>,
+    wish: Wish,
+}
 
 #[derive(Debug)]
 struct Ends {
@@ -26,22 +32,30 @@ impl Audience {
     pub(super) fn new(
         progress: mpsc::Sender<Progress>,
         commands: mpsc::UnboundedReceiver<Command>,
+        wish: Wish,
     ) -> Self {
-        Self(Some(Ends { progress, commands }))
+        let ends = Some(Ends { progress, commands });
+        Self { ends, wish }
     }
 
     /// Nobody here asked: the peer did.
     pub(super) const fn none() -> Self {
-        Self(None)
+        let (ends, wish) = (None, Wish::Any);
+        Self { ends, wish }
     }
 
     pub(super) const fn is_there(&self) -> bool {
-        self.0.is_some()
+        self.ends.is_some()
+    }
+
+    /// What it asked for.
+    pub(super) const fn wish(&self) -> Wish {
+        self.wish
     }
 
     /// Tells, without waiting: whoever does not listen misses what does not fit.
     pub(super) fn tell(&self, progress: Progress) {
-        if let Some(ends) = &self.0
+        if let Some(ends) = &self.ends
             && ends.progress.try_send(progress).is_err()
         {
             tracing::trace!("nobody listens to an attempt");
@@ -55,7 +69,7 @@ impl Audience {
 
     /// What is said next; `None` if whoever asked has gone. For ever pending if nobody asked.
     pub(super) async fn next(&mut self) -> Option<Command> {
-        match &mut self.0 {
+        match &mut self.ends {
             Some(ends) => ends.commands.recv().await,
             None => std::future::pending().await,
         }
@@ -63,6 +77,6 @@ impl Audience {
 
     /// Nobody is told anything more.
     pub(super) fn leave(&mut self) {
-        self.0 = None;
+        self.ends = None;
     }
 }

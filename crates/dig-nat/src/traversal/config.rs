@@ -1,6 +1,6 @@
 //! What a node does to get paths, and what others may make it do.
 
-use crate::{attempt::Strategy, mapping::PortMapperConfig};
+use crate::{attempt::Strategy, mapping::PortMapperConfig, turn::TurnServer};
 use dig_types::{Method, NodeId};
 use std::{collections::BTreeSet, time::Duration};
 
@@ -17,6 +17,14 @@ pub struct NatConfig {
     pub offer_timeout: Duration,
     /// STUN servers, each as `HOST:PORT`. Default: none; peers that introduce us say where they see us come from.
     pub stun: Vec<String>,
+    /// TURN servers; the first ones are used, at most two at a time, and only while an attempt or somebody else wants relays.
+    /// Default: none.
+    pub turn: Vec<TurnServer>,
+    /// Whether this side names and uses nothing but relays, so that peers do not learn its addresses from it. Default: no.
+    pub relay_only: bool,
+    /// Whether hundreds of small packets may be sent to guess the port of a peer behind a NAT that gives every destination another
+    /// one. Default: yes, within the bounds of `docs/protocol.md` §14; no where the router's table is small.
+    pub birthday: bool,
     /// How long the first attempt waits for STUN servers that were not asked before. Default: 300 ms: answers
     /// take one round trip, and what comes later is told to the peer later.
     pub gather_wait: Duration,
@@ -45,6 +53,9 @@ impl Default for NatConfig {
             method_timeout: Duration::from_secs(5),
             offer_timeout: Duration::from_secs(5),
             stun: Vec::new(),
+            turn: Vec::new(),
+            relay_only: false,
+            birthday: true,
             gather_wait: Duration::from_millis(300),
             port_mapping: Some(PortMapperConfig::default()),
             peers: None,

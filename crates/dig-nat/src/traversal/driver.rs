@@ -3,16 +3,18 @@
 mod running;
 
 use super::{
-    Shared,
+    Shared, Wish,
     audience::Audience,
     lock,
     progress::{Failed, Progress, TraverseError},
 };
 use crate::{
     attempt::{self, Attempt, AttemptConfig, Local, Message, ROUNDS, Tag},
+    candidate::{Candidate, CandidateKind},
     io::FreshPort,
     signaling::{SignalError, secure::Opened},
     trace::AttemptId,
+    turn::Relay,
 };
 use bytes::Bytes;
 use dig_types::{Method, NodeId};
@@ -114,6 +116,9 @@ impl Driver {
     async fn attempts(&mut self, mut begin: Begin) {
         let shared = Arc::clone(&self.shared);
         let _fresh = shared.gatherer.want();
+        let _relays = shared
+            .uses_relays(self.audience.wish())
+            .then(|| shared.relays.want());
         loop {
             let id = match &begin {
                 Begin::Offer(id) => *id,
@@ -137,7 +142,7 @@ impl Driver {
     async fn attempt(&mut self, begin: Begin) -> Result<(), Early> {
         let (prekey, begin) = self.prepare(begin).await?;
         let shared = Arc::clone(&self.shared);
-        let (local, fresh) = shared.local();
+        let (local, fresh) = shared.local(self.audience.wish());
         let mut config = shared.attempt_config().map_err(Early::failed)?;
         config.first = shared.memory.recall(shared.network(), self.peer);
         let now = shared.start.elapsed();
@@ -239,17 +244,34 @@ impl Shared {
         })
     }
 
+    /// Whether relays help to what is wished for.
+    fn uses_relays(&self, wish: Wish) -> bool {
+        let allowed = |method| self.config.methods.contains(&method);
+        wish == Wish::Any && (allowed(Method::Turn) || allowed(Method::Ice))
+    }
+
     /// What this side has, and the sockets of its fresh ports.
-    fn local(&self) -> (Local, Vec<FreshPort>) {
+    fn local(&self, wish: Wish) -> (Local, Vec<FreshPort>) {
         let mut local = Local {
             candidates: self.gatherer.candidates(),
             subnets: self.gatherer.subnets(),
             fresh: Vec::new(),
             relays: Vec::new(),
-            nat: attempt::NatHint::Unknown,
+            nat: self.gatherer.nat_hint(),
             preserves_ports: self.gatherer.preserves_ports(),
         };
+        if self.uses_relays(wish) {
+            let relays = self.relays.watch();
+            local.relays = relays.borrow().iter().map(Relay::relayed).collect();
+        } else {
+            let direct = |candidate: &Candidate| candidate.kind != CandidateKind::Relayed;
+            local.candidates.retain(direct);
+        }
         let mut fresh = Vec::new();
+        if self.config.relay_only {
+            local.subnets.clear();
+            return (local, fresh);
+        }
         if let Some(tcp) = &self.tcp
             && self.config.methods.contains(&Method::TcpSimultaneousOpen)
         {

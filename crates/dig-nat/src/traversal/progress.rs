@@ -4,8 +4,10 @@ use super::audience::Command;
 use crate::{
     attempt::{Failure, Role},
     candidate::Transport,
+    io::OwnUdp,
     signaling::{SignalError, secure::SealError},
     trace::{AttemptId, Trace},
+    turn::Relay,
 };
 use dig_types::{Method, NodeId};
 use futures::Stream;
@@ -29,9 +31,10 @@ pub enum Progress {
         /// The address.
         addr: SocketAddr,
     },
-    /// A path. Asking for more says that it was of no use; [`Connecting::confirm`] says that it is.
+    /// A path. Asking for more says that it was of no use; [`Connecting::confirm`] says that it is used. After one that is
+    /// [relayed](FoundPath::relayed), better ones may come.
     Path(FoundPath),
-    /// There is no path; nothing comes after it.
+    /// There is no path, or none that is better than the last one; nothing comes after it.
     Failed(Failed),
 }
 
@@ -55,6 +58,8 @@ pub struct FoundPath {
     pub after_signaling: Duration,
     /// The round-trip time, where it was measured.
     pub rtt: Option<Duration>,
+    /// Whether a relay stands between, this side's or the peer's.
+    pub relayed: bool,
     /// The path itself.
     pub path: Path,
 }
@@ -62,10 +67,12 @@ pub struct FoundPath {
 /// A path.
 #[derive(Debug)]
 pub enum Path {
-    /// Datagrams between the shared socket and this address reach each other's end.
+    /// Datagrams between this address and one of this node's sockets reach each other's end.
     Udp {
         /// The peer's end.
         remote: SocketAddr,
+        /// This side's end.
+        from: UdpFrom,
     },
     /// A connected stream, on which the preamble of the attempt was exchanged and nothing else.
     Tcp {
@@ -76,11 +83,22 @@ pub enum Path {
     },
 }
 
+/// From where datagrams of a path leave, and where they arrive.
+#[derive(Debug)]
+pub enum UdpFrom {
+    /// The shared socket.
+    Shared,
+    /// An own allocation on a TURN server. It lasts while somebody [wants](crate::turn::Relays::want) relays.
+    Relay(Relay),
+    /// A socket of its own.
+    Own(OwnUdp),
+}
+
 impl Path {
     /// The peer's end.
     pub fn remote(&self) -> SocketAddr {
         match self {
-            Self::Udp { remote } | Self::Tcp { remote, .. } => *remote,
+            Self::Udp { remote, .. } | Self::Tcp { remote, .. } => *remote,
         }
     }
 
@@ -152,7 +170,7 @@ pub enum TraverseError {
 
 /// An attempt to reach a peer: a stream of its [`Progress`].
 ///
-/// Dropping it ends the attempt, on the peer's side too, and closes its streams, unless it was confirmed.
+/// Dropping it ends the attempt, on the peer's side too, and closes its streams; not those of paths that were confirmed.
 #[derive(Debug)]
 pub struct Connecting {
     progress: mpsc::Receiver<Progress>,
@@ -173,10 +191,14 @@ impl Connecting {
         }
     }
 
-    /// The path last given is used: everything else is cancelled, on both sides.
-    pub fn confirm(self) {
-        // A task that has ended has nothing left to cancel.
-        let _ = self.commands.send(Command::Confirm);
+    /// The path last given is used. If it is direct, everything else is cancelled, on both sides, and nothing comes any more. If it is
+    /// relayed, the search for a better one goes on as long as this value lives; each that is found comes as a path
+    /// again, and the end of the stream says that there is no more to come. Does nothing if no path was given.
+    pub fn confirm(&mut self) {
+        if std::mem::take(&mut self.offered) {
+            // A task that has ended has nothing left to cancel.
+            let _ = self.commands.send(Command::Confirm);
+        }
     }
 }
 

@@ -185,7 +185,7 @@ async fn datagrams_find_a_path_and_both_sides_know_it() {
     let mut connecting = a.manager.connect(b.id);
     let path = within(2, first(&mut connecting)).await.unwrap();
     assert!(
-        matches!(path.path, Path::Udp { remote } if remote == b.udp),
+        matches!(path.path, Path::Udp { remote, from: UdpFrom::Shared } if remote == b.udp),
         "{path:?}"
     );
     assert_eq!(
@@ -195,7 +195,7 @@ async fn datagrams_find_a_path_and_both_sides_know_it() {
     connecting.confirm();
     let other = within(2, b.manager.incoming()).await.unwrap();
     assert!(
-        matches!(other.path, Path::Udp { remote } if remote == a.udp),
+        matches!(other.path, Path::Udp { remote, from: UdpFrom::Shared } if remote == a.udp),
         "{other:?}"
     );
     assert_eq!((other.peer, other.role), (a.id, Role::Responder));

@@ -196,7 +196,7 @@ impl Node {
                 stream.read_to_end(&mut heard).await.unwrap();
                 assert_eq!(heard, SAID);
             }
-            Path::Udp { remote } => {
+            Path::Udp { remote, .. } => {
                 let pause = Duration::from_millis(100);
                 loop {
                     self.socket.send_to(SAID, remote).unwrap();

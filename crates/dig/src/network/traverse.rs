@@ -90,7 +90,7 @@ impl Traversal {
         let (path_after, began) = (found.after_signaling, Instant::now());
         let lane = open(&self.inner, self.node, found).await;
         if lane.is_ok()
-            && let Stage::Attempt(connecting) = std::mem::replace(&mut self.stage, Stage::Over)
+            && let Stage::Attempt(mut connecting) = std::mem::replace(&mut self.stage, Stage::Over)
         {
             connecting.confirm();
         }
@@ -105,7 +105,7 @@ impl Traversal {
 
 async fn open(inner: &Inner, node: NodeId, found: FoundPath) -> Result<Lane, Failed> {
     let connected = match (found.path, found.role) {
-        (Path::Udp { remote }, _) => inner.endpoint.connect_quic(remote, Some(node)).await,
+        (Path::Udp { remote, .. }, _) => inner.endpoint.connect_quic(remote, Some(node)).await,
         (Path::Tcp { stream, remote }, Role::Initiator) => {
             let _ = TcpDialer::prepare(&stream);
             (inner.endpoint)

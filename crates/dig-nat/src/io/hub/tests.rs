@@ -193,3 +193,144 @@ async fn questions_are_bounded_and_forgotten_when_nobody_waits() {
     drop(asking);
     assert!(hub.0.questions().is_empty());
 }
+
+/// A STUN message of this type, with a name in front of other attributes.
+fn stun(kind: u16, transaction: u8, name: &str) -> Vec<u8> {
+    let mut attributes = vec![0x80, 0x22, 0, 3, b'd', b'i', b'g', 0];
+    if !name.is_empty() {
+        attributes.extend([0, 6]);
+        attributes.extend(u16::try_from(name.len()).unwrap().to_be_bytes());
+        attributes.extend(name.bytes());
+        attributes.resize(attributes.len().next_multiple_of(4), 0);
+    }
+    let length = u16::try_from(attributes.len()).unwrap();
+    [
+        &kind.to_be_bytes()[..],
+        &length.to_be_bytes(),
+        &[0x21, 0x12, 0xa4, 0x42],
+        &[transaction; 12],
+        &attributes,
+    ]
+    .concat()
+}
+
+const REQUEST: u16 = 0x0001;
+const SUCCESS: u16 = 0x0101;
+const ERROR: u16 = 0x0111;
+
+#[tokio::test]
+async fn checks_of_ice_go_to_the_attempt_that_they_name() {
+    let hub = UdpHub::new(Arc::new(Nowhere));
+    let (mut one, two) = (
+        hub.attach(Tag([1; 8])).unwrap(),
+        hub.attach(Tag([2; 8])).unwrap(),
+    );
+    let check = stun(REQUEST, 7, "onefrag:theirs");
+    assert_eq!(hub.receive(peer(), &check), Verdict::Pass);
+    assert!(one.attach_ice("onefrag".to_owned()));
+    assert!(one.attach_ice("onefrag".to_owned()), "saying it again");
+    assert!(!two.attach_ice("onefrag".to_owned()), "it is taken");
+    assert!(two.attach_ice("twofrag".to_owned()));
+    let relay = Port::Relay(peer());
+    assert_eq!(hub.receive_at(relay, peer(), &check), Verdict::Taken);
+    let came = one.next().await.unwrap();
+    assert_eq!((came.at, &came.bytes[..]), (relay, &check[..]));
+    for foreign in [
+        stun(REQUEST, 7, "theirs:onefrag"),
+        stun(REQUEST, 7, "one"),
+        stun(REQUEST, 7, ""),
+        stun(SUCCESS, 7, "onefrag:theirs"),
+    ] {
+        assert_eq!(hub.receive(peer(), &foreign), Verdict::Pass);
+    }
+    drop(one);
+    assert_eq!(hub.receive(peer(), &check), Verdict::Pass);
+    drop(two);
+    assert!(hub.is_idle());
+}
+
+#[tokio::test]
+async fn answers_go_to_the_attempt_that_asked() {
+    let hub = UdpHub::new(Arc::new(Nowhere));
+    let mut attempt = hub.attach(Tag([1; 8])).unwrap();
+    attempt.note_sent(&packet(Tag([1; 8]), b"no check"));
+    attempt.note_sent(&stun(SUCCESS, 5, ""));
+    attempt.note_sent(&stun(REQUEST, 7, "theirs:onefrag"));
+    for (kind, transaction, verdict) in [
+        (SUCCESS, 5, Verdict::Pass),
+        (SUCCESS, 7, Verdict::Taken),
+        (ERROR, 7, Verdict::Taken),
+        (SUCCESS, 8, Verdict::Pass),
+        (REQUEST, 7, Verdict::Pass),
+    ] {
+        let answer = stun(kind, transaction, "");
+        assert_eq!(hub.receive_at(Port::Extra(3), peer(), &answer), verdict);
+    }
+    assert_eq!(attempt.next().await.unwrap().at, Port::Extra(3));
+    drop(attempt);
+    assert!(hub.is_idle());
+}
+
+#[tokio::test]
+async fn checks_that_were_sent_are_remembered_within_bounds() {
+    let hub = UdpHub::new(Arc::new(Nowhere));
+    let mut attempt = hub.attach(Tag([1; 8])).unwrap();
+    let check = |number: u32| {
+        let mut check = stun(REQUEST, 0, "");
+        check[8..12].copy_from_slice(&number.to_be_bytes());
+        check
+    };
+    for number in 0..2000 {
+        attempt.note_sent(&check(number));
+        // A repetition takes no further place.
+        attempt.note_sent(&check(number));
+    }
+    let taken = |number| {
+        let mut answer = check(number);
+        answer[0] = 1;
+        hub.receive(peer(), &answer) == Verdict::Taken
+    };
+    assert_eq!((0..2000).filter(|number| taken(*number)).count(), 512);
+    assert!(taken(1999) && !taken(0));
+}
+
+#[tokio::test]
+async fn attributes_that_lie_about_their_length_name_nobody() {
+    let hub = UdpHub::new(Arc::new(Nowhere));
+    let attempt = hub.attach(Tag([1; 8])).unwrap();
+    attempt.attach_ice("frag".to_owned());
+    let whole = stun(REQUEST, 7, "frag:x");
+    assert_eq!(hub.receive(peer(), &whole), Verdict::Taken);
+    for at in 20..whole.len() {
+        for value in [0, 1, 0x7f, 0xff] {
+            let mut bent = whole.clone();
+            bent[at] = value;
+            hub.receive(peer(), &bent);
+        }
+    }
+    let long = [&whole[..20], &[0, 6, 0xff, 0xfc][..]].concat();
+    assert_eq!(hub.receive(peer(), &long), Verdict::Pass);
+}
+
+#[tokio::test]
+async fn questions_are_not_answered_at_other_ports() {
+    let (hub, _, _reader) = hub();
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let addr = silent.local_addr().unwrap();
+    let asking = tokio::spawn({
+        let hub = hub.clone();
+        async move { hub.ask(addr).await }
+    });
+    let received = tokio::task::spawn_blocking(move || {
+        let mut buffer = [0; 1500];
+        let (length, source) = silent.recv_from(&mut buffer).unwrap();
+        (buffer[..length].to_vec(), source)
+    });
+    let (question, source) = received.await.unwrap();
+    let mut core = Server::new(Layout::Single(addr), ServerLimits::default());
+    let answer = core.on_datagram(Duration::ZERO, addr, source, &question);
+    let answer = answer.unwrap().bytes;
+    assert_eq!(hub.receive_at(Port::Extra(0), addr, &answer), Verdict::Pass);
+    assert_eq!(hub.receive(addr, &answer), Verdict::Taken);
+    asking.await.unwrap().unwrap();
+}

@@ -3,7 +3,7 @@
 use super::{
     super::{
         audience::Command,
-        progress::{Failed, FoundPath, Path, Progress, TraverseError},
+        progress::{Failed, FoundPath, Path, Progress, TraverseError, UdpFrom},
         streams::Streams,
     },
     Driver, Early, Inbox, is_offer,
@@ -11,14 +11,15 @@ use super::{
 use crate::{
     attempt::{self, Attempt, Ended, Failure, Output, Port, Role, StreamEvent, StreamFailure},
     candidate::Candidate,
-    io::{Arrived, FreshPort, TcpArrivals, UdpArrivals},
+    io::{Arrived, ExtraSockets, FreshPort, TcpArrivals, UdpArrivals},
     signaling::SignalError,
     trace::Trace,
+    turn::Relay,
 };
 use bytes::Bytes;
 use dig_types::Method;
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
     time::{Instant, timeout},
@@ -36,6 +37,8 @@ pub(super) struct Running<'a> {
     udp: UdpArrivals,
     tcp: Option<TcpArrivals>,
     streams: Streams,
+    extra: ExtraSockets,
+    relays: watch::Receiver<Vec<Relay>>,
     candidates: watch::Receiver<Vec<Candidate>>,
     posting: FuturesUnordered<BoxFuture<'static, Result<(), SignalError>>>,
     /// Why the last message did not leave.
@@ -56,6 +59,8 @@ impl<'a> Running<'a> {
     ) -> Self {
         Self {
             streams: Streams::new(driver.shared.tcp.clone(), fresh),
+            extra: ExtraSockets::new(driver.shared.udp.clone()),
+            relays: driver.shared.relays.watch(),
             candidates: driver.shared.gatherer.watch(),
             began: Instant::now(),
             driver,
@@ -94,7 +99,11 @@ impl<'a> Running<'a> {
         tokio::select! {
             Some(datagram) = self.udp.next() => {
                 let now = shared.start.elapsed();
-                self.attempt.on_datagram(now, Port::Shared, datagram.source, &datagram.bytes);
+                self.attempt.on_datagram(now, datagram.at, datagram.source, &datagram.bytes);
+            }
+            (number, source, bytes) = self.extra.next() => {
+                let now = shared.start.elapsed();
+                self.attempt.on_datagram(now, Port::Extra(number), source, &bytes);
             }
             Some(arrived) = arrival(&mut self.tcp) => self.accept(arrived),
             (id, event) = self.streams.next() => {
@@ -155,8 +164,12 @@ impl<'a> Running<'a> {
         let now = self.now();
         match command {
             Some(Command::Confirm) => {
+                let confirmed = self.given.take();
                 self.attempt.confirm(now);
-                self.driver.audience.leave();
+                // A better one than a relayed path is still told.
+                if !confirmed.is_some_and(|path| path.is_relayed()) {
+                    self.driver.audience.leave();
+                }
             }
             Some(Command::Reject) => {
                 if let Some(path) = self.given.take() {
@@ -192,12 +205,11 @@ impl<'a> Running<'a> {
                 to,
                 bytes,
                 ttl,
-            } if from == Port::Shared => {
-                if let Err(error) = self.driver.shared.udp.send(to, &bytes, ttl) {
-                    tracing::debug!(%to, %error, "a packet could not be sent");
+            } => {
+                if let Err(error) = self.send((from, to), &bytes, ttl) {
+                    tracing::debug!(?from, %to, %error, "a packet could not be sent");
                 }
             }
-            Output::Datagram { to, .. } => tracing::debug!(%to, "no such port"),
             Output::Connect(connect) => self.streams.connect(connect, self.driver.shared.start),
             Output::Write { id, bytes } => {
                 if let Err(error) = self.streams.write(id, &bytes).await {
@@ -210,9 +222,35 @@ impl<'a> Running<'a> {
             }
             Output::Abandon { id } => self.streams.abandon(id),
             Output::Path(path) => self.found(path),
+            // This driver opens no sockets for guesses.
             Output::Ended(ended) => return Some(ended),
         }
         None
+    }
+
+    /// Sends from one of this node's ports. A relay's own server is near, whatever the time to live shall be.
+    fn send(
+        &mut self,
+        (from, to): (Port, SocketAddr),
+        bytes: &[u8],
+        ttl: Option<u8>,
+    ) -> io::Result<()> {
+        self.udp.note_sent(bytes);
+        match from {
+            Port::Shared => self.driver.shared.udp.send(to, bytes, ttl),
+            Port::Extra(number) => self.extra.send(number, to, bytes, ttl),
+            Port::Relay(relayed) => match self.relay(relayed) {
+                Some(relay) => relay.send(to, bytes),
+                None => Err(io::ErrorKind::NotConnected.into()),
+            },
+        }
+    }
+
+    /// An own allocation.
+    fn relay(&self, relayed: SocketAddr) -> Option<Relay> {
+        let relays = self.relays.borrow();
+        let mut relays = relays.iter();
+        relays.find(|relay| relay.relayed() == relayed).cloned()
     }
 
     fn post(&mut self, body: &[u8]) {
@@ -231,17 +269,10 @@ impl<'a> Running<'a> {
 
     /// Hands a path on.
     fn found(&mut self, found: attempt::Path) {
-        let remote = found.remote;
-        let path = match found.stream {
-            None => Path::Udp { remote },
-            Some(id) => match self.streams.keep(id) {
-                Some(stream) => Path::Tcp { stream, remote },
-                None => {
-                    let now = self.now();
-                    self.attempt.reject_path(now, &found);
-                    return;
-                }
-            },
+        let Some(path) = self.path(&found) else {
+            let now = self.now();
+            self.attempt.reject_path(now, &found);
+            return;
         };
         self.given = Some(found);
         let found = FoundPath {
@@ -252,6 +283,7 @@ impl<'a> Running<'a> {
             elapsed: self.began.elapsed(),
             after_signaling: after_signaling(&self.attempt.trace(), found.method),
             rtt: found.rtt,
+            relayed: found.is_relayed(),
             path,
         };
         if self.driver.audience.is_there() {
@@ -259,6 +291,26 @@ impl<'a> Running<'a> {
         } else if self.driver.shared.incoming.try_send(found).is_err() {
             tracing::warn!(peer = %self.driver.peer, "a path was dropped because nobody takes incoming paths");
         }
+    }
+
+    /// What a path is made of, if it is still there.
+    fn path(&mut self, found: &attempt::Path) -> Option<Path> {
+        let remote = found.remote;
+        if let Some(id) = found.stream {
+            let stream = self.streams.keep(id)?;
+            return Some(Path::Tcp { stream, remote });
+        }
+        let from = match found.from {
+            Port::Shared => UdpFrom::Shared,
+            Port::Relay(relayed) => UdpFrom::Relay(self.relay(relayed)?),
+            Port::Extra(number) => {
+                let handed = self.extra.hand_on(number).inspect_err(|error| {
+                    tracing::debug!(%error, "a socket could not be handed on");
+                });
+                UdpFrom::Own(handed.ok()?)
+            }
+        };
+        Some(Path::Udp { remote, from })
     }
 
     /// Tells what is tried for the first time.
