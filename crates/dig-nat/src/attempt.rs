@@ -40,6 +40,7 @@ mod responder;
 mod run;
 mod signals;
 mod streams;
+mod tactic;
 
 pub use budget::MAX_UNANSWERED;
 pub use check::CHECK;
@@ -51,8 +52,9 @@ pub use event::{
     StreamId,
 };
 pub use keys::{MAGIC, Role, Tag};
-pub use message::{Answer, MAX_CANDIDATES, Message, MessageError, Offer, Step, Terms};
+pub use message::{Answer, Drift, MAX_CANDIDATES, Message, MessageError, Offer, Step, Terms, Wide};
 pub use methods::{Probe, TraversalMethod};
+pub use tactic::{PER_PORT, PORTS, SPRAY, Tactic};
 
 use crate::{
     candidate::{Candidate, CandidateKind},
@@ -69,6 +71,7 @@ use run::Run;
 use signals::Signals;
 use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 use streams::Streams;
+use tactic::Guess;
 
 /// One attempt at a path, seen from one of its two sides.
 #[derive(Debug)]
@@ -94,6 +97,7 @@ pub struct Attempt {
     runs: Vec<Run>,
     checks: Checks,
     streams: Streams,
+    guess: Guess,
     budget: Budget,
     jitter: Jitter,
     paths: Vec<Path>,
@@ -198,6 +202,7 @@ impl Attempt {
             runs: Vec::new(),
             checks: Checks::new(role),
             streams: Streams::default(),
+            guess: Guess::default(),
             budget: Budget::new(),
             jitter: Jitter::new(&config.seed),
             paths: Vec::new(),
@@ -271,6 +276,7 @@ impl Attempt {
             self.decide,
             self.signals.deadline(),
             self.checks.deadline(),
+            self.guess.deadline(),
             runs,
         ]
         .into_iter()
@@ -337,6 +343,7 @@ impl Attempt {
         let doomed = self.streams.abandon(|stream| !kept(stream));
         self.outputs
             .extend(doomed.into_iter().map(|id| Output::Abandon { id }));
+        self.end_tactic();
         self.outputs.push_back(Output::Ended(ended));
     }
 }

@@ -4,7 +4,7 @@ mod verdict;
 
 pub use verdict::{Reached, Verdict};
 
-use crate::attempt::NatHint;
+use crate::attempt::{NatHint, Tactic};
 use dig_types::{Method, NodeId};
 use serde::Serialize;
 use std::{fmt, net::SocketAddr, time::Duration};
@@ -83,6 +83,8 @@ pub struct MethodTrace {
     pub remotes: Vec<SocketAddr>,
     /// How it ended.
     pub outcome: Outcome,
+    /// How it guessed ports, if it did (UDP hole punching).
+    pub tactic: Option<Tactic>,
 }
 
 /// What an attempt did.

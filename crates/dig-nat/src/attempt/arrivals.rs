@@ -25,10 +25,14 @@ impl Attempt {
         let Some(check) = Check::decode(bytes, keys, self.role.other()) else {
             return;
         };
-        if !self.agreed(check.method) {
+        let came = Probe {
+            from: at,
+            to: source,
+        };
+        if !self.agreed(check.method) || !self.admits(came, &check) {
             return;
         }
-        if check.kind == Kind::Request {
+        if let (Kind::Request, Some(keys)) = (check.kind, &self.keys) {
             let answer = Check {
                 kind: Kind::Response(source),
                 role: self.role,
@@ -42,10 +46,6 @@ impl Attempt {
             });
         }
         let until = self.running(check.method).map(|run| run.limit);
-        let came = Probe {
-            from: at,
-            to: source,
-        };
         let heard = self.checks.receive(self.now, came, &check, until);
         self.signals.settle(|repeat| {
             *repeat == Repeat::Terms && heard.is_some()
@@ -205,7 +205,9 @@ impl Attempt {
     }
 
     fn found(&mut self, path: Path) {
+        // One from an extra socket was given to be served when the peer was first heard there.
         if self.role == Role::Responder
+            && !matches!(path.from, Port::Extra(_))
             && (path.stream.is_some() || self.paths.iter().all(|known| known.stream.is_some()))
         {
             self.outputs.push_back(Output::Path(path));

@@ -199,6 +199,22 @@ impl Checks {
         }
     }
 
+    /// A request that went to that address by other means, and was answered: it counts as one of the checks.
+    pub(super) fn adopt(&mut self, probe: Probe, method: Method, asked: (u64, Duration)) {
+        if self.pairs.len() == MAX_PAIRS
+            && !self.pairs.iter().any(|pair| pair.probe == probe)
+            && let Some(idle) = self
+                .pairs
+                .iter()
+                .position(|pair| !pair.heard && pair.rtt.is_none())
+        {
+            self.pairs.remove(idle);
+        }
+        if let Some(pair) = self.pair(probe, method) {
+            pair.asked.push_back(asked);
+        }
+    }
+
     /// The next request that is due, and for which method.
     pub(super) fn poll(
         &mut self,

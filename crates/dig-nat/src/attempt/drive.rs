@@ -43,6 +43,7 @@ impl Attempt {
             self.drive_run(at);
         }
         self.settle();
+        self.drive_tactic();
         self.drive_checks();
     }
 

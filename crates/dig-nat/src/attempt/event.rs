@@ -3,7 +3,11 @@
 use crate::candidate::Transport;
 use bytes::Bytes;
 use dig_types::Method;
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 /// Length of the preamble that both sides send on every stream of an attempt before anything else.
 pub const PREAMBLE: usize = 64;
@@ -177,6 +181,32 @@ pub enum Output {
     /// [`confirm`](super::Attempt::confirm) or [`reject_path`](super::Attempt::reject_path). The responder gets every stream that
     /// proved itself, and serves each; of its datagram paths it gets the first, and serves them anyway.
     Path(Path),
+    /// Open so many UDP sockets for this attempt alone, on ports of the system's choice and of the family of `to`, and
+    /// tell [`Attempt::on_ports`](super::Attempt::on_ports) how many there are: none, if it is not allowed. They are
+    /// [`Port::Extra`] 0, 1, 2 …; each sends at most [`PER_PORT`](super::PER_PORT) packets to `to` that nobody asked for.
+    OpenPorts {
+        /// On which address the packets from there go.
+        to: IpAddr,
+        /// How many.
+        count: u16,
+        /// Whether the NAT gives its ports in order: learn from a STUN server, by another new socket, which one it gave last,
+        /// after the sockets are open and before anything leaves from them.
+        measure: bool,
+    },
+    /// Tell [`Attempt::on_spray`](super::Attempt::on_spray) how many packets of these may go to ports of that address that are
+    /// guessed, from [`Port::Shared`].
+    AskSpray {
+        /// Where to.
+        to: IpAddr,
+        /// How many are wanted.
+        packets: u16,
+    },
+    /// Guessing ports is over. Sockets of [`Output::OpenPorts`] that are in no [`Output::Path`] are closed; of the packets allowed,
+    /// so many did not leave.
+    TacticEnded {
+        /// How many.
+        unused: u16,
+    },
     /// It is over. Nothing comes after it; streams in no [`Output::Path`] have been abandoned.
     Ended(Ended),
 }

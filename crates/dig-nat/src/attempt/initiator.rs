@@ -46,6 +46,7 @@ impl Attempt {
         match message {
             Message::Answer(answer) => self.on_answer(answer, observed),
             Message::Ready(step) => self.on_ready(step),
+            Message::Wide(wide) => self.on_wide(wide),
             Message::Stop(_) if self.chosen.is_none() => self.give_up(Failure::PeerStopped),
             _ => {}
         }

@@ -10,6 +10,9 @@
 //! go      3 = round (u8) ‖ method (u8)         the initiator begins this round of this method
 //! ready   4 = round (u8) ‖ method (u8)         the responder has begun it
 //! opened  5 = round (u8)                       the initiator's NAT lets the responder's datagrams in
+//! widen   7 = round (u8)                       open many ports: this side will guess one of them
+//! wide    8 = round (u8) ‖ count (u16) ‖ last (u16) ‖ step (i16)   so many are open; the NAT gave `last` before them and goes on by `step`
+//!             (count 0: no port is opened; step 0: they are irregular)
 //! stop    6 = reason (u8): 0 connected, 1 no path ‖ method (u8, 0 without one)
 //! terms     = share (32 bytes) ‖ revision (u8) ‖ methods (u16, bit n: the method of number n + 1) ‖
 //!             count (u16) ‖ candidates ‖ count (u8) ‖ addresses of fresh ports ‖ nat
@@ -99,6 +102,30 @@ pub enum Message {
     Opened(u8),
     /// It is over, with a path by this method or without one.
     Stop(Option<Method>),
+    /// The responder's NAT gives each destination a port of its own: it is to open many, of which the initiator guesses one.
+    Widen(u8),
+    /// Many ports are open.
+    Wide(Wide),
+}
+
+/// Ports that are open towards the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wide {
+    /// Of which round of UDP hole punching.
+    pub round: u8,
+    /// How many; none, if this side does not take part.
+    pub count: u16,
+    /// Where the NAT put them, if it goes by a rule.
+    pub drift: Option<Drift>,
+}
+
+/// Where a NAT that gives its outside ports in order stood just before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Drift {
+    /// The outside port that it gave last.
+    pub last: u16,
+    /// By how much the next one is above that; not 0.
+    pub step: i16,
 }
 
 /// The bytes are no message.
@@ -148,6 +175,17 @@ impl Message {
             Self::Stop(method) => {
                 out.put_slice(&[6, method.is_none().into(), method.map_or(0, method_number)]);
             }
+            Self::Widen(round) => out.put_slice(&[7, *round]),
+            Self::Wide(Wide {
+                round,
+                count,
+                drift,
+            }) => {
+                out.put_slice(&[8, *round]);
+                out.put_u16(*count);
+                out.put_u16(drift.map_or(0, |drift| drift.last));
+                out.put_i16(drift.map_or(0, |drift| drift.step));
+            }
         }
         out.freeze()
     }
@@ -180,6 +218,17 @@ impl Message {
             6 => {
                 let (_reason, method) = (input.u8()?, input.u8()?);
                 Self::Stop(method_of(method))
+            }
+            7 => Self::Widen(input.u8()?),
+            8 => {
+                let (round, count, last) = (input.u8()?, input.u16()?, input.u16()?);
+                let step = i16::from_be_bytes(input.take()?);
+                let drift = (step != 0).then_some(Drift { last, step });
+                Self::Wide(Wide {
+                    round,
+                    count,
+                    drift,
+                })
             }
             kind => return Err(MessageError::Kind(kind)),
         })

@@ -87,6 +87,44 @@ impl Remote {
         candidates
     }
 
+    /// Whether a carrier sees the peer at that very host of the internet, by IPv4.
+    fn attests(&self, ip: IpAddr) -> bool {
+        let there = |seen: &Observed| seen.addr.ip() == ip;
+        ip.is_ipv4() && is_public(ip) && self.observed.iter().any(there)
+    }
+
+    /// The peer's outside end for datagrams, on a host where a carrier sees it; one that the carrier names itself before others.
+    pub(super) fn attested_end(&self, local: &Local) -> Option<SocketAddr> {
+        let seen = |addr: SocketAddr| {
+            let exact = |seen: &&Observed| seen.transport == Transport::Udp && seen.addr == addr;
+            self.observed.iter().find(exact).is_some()
+        };
+        let outside = |c: &Candidate| {
+            c.transport == Transport::Udp
+                && matches!(c.kind, CandidateKind::ServerReflexive | CandidateKind::Host)
+                && self.attests(c.addr.ip())
+        };
+        self.candidates(local)
+            .into_iter()
+            .filter(outside)
+            .map(|c| c.addr)
+            .min_by_key(|addr| !seen(*addr))
+    }
+
+    /// The host from which the peer's datagrams come, where a carrier sees it.
+    pub(super) fn attested_host(&self) -> Option<IpAddr> {
+        let datagrams = |ip: IpAddr| {
+            let seen = |seen: &Observed| seen.transport == Transport::Udp && seen.addr.ip() == ip;
+            let named = |c: &Candidate| c.transport == Transport::Udp && c.addr.ip() == ip;
+            self.observed.iter().any(seen) || self.terms.candidates.iter().any(named)
+        };
+        self.observed
+            .iter()
+            .map(|seen| seen.addr.ip())
+            .filter(|ip| self.attests(*ip))
+            .min_by_key(|ip| !datagrams(*ip))
+    }
+
     /// Whether an address is that of an allocation of the peer's.
     pub(super) fn is_relayed(&self, addr: SocketAddr) -> bool {
         let relayed = |c: &Candidate| c.kind == CandidateKind::Relayed && c.addr == addr;

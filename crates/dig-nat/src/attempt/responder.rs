@@ -78,6 +78,14 @@ impl Attempt {
             Message::Offer(offer) => self.on_offer_again(offer),
             Message::Go(step) => self.on_go(step),
             Message::Opened(_) => self.on_opened(),
+            Message::Widen(round) => {
+                self.extend();
+                self.on_widen(round);
+            }
+            Message::Wide(wide) => {
+                self.extend();
+                self.on_wide(wide);
+            }
             Message::Stop(Some(method)) => {
                 for at in 0..self.runs.len() {
                     let used = self.runs[at].method == method;

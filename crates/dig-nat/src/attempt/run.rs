@@ -4,6 +4,7 @@ use super::{
     event::StreamFailure,
     methods::{Pace, Plan},
     streams::{Stage, Streams},
+    tactic::Tactic,
 };
 use crate::trace::{MethodTrace, Outcome};
 use dig_types::Method;
@@ -34,6 +35,8 @@ pub(super) struct Run {
     pub(super) received: u32,
     pub(super) remotes: Vec<SocketAddr>,
     pub(super) outcome: Outcome,
+    /// How ports were guessed, if they were.
+    pub(super) tactic: Option<Tactic>,
     /// The last round that the initiator said it begins.
     told: Option<u8>,
     started: Duration,
@@ -52,6 +55,7 @@ impl Run {
             received: 0,
             remotes: Vec::new(),
             outcome: Outcome::Running,
+            tactic: None,
             told: None,
             started: now,
             ended: None,
@@ -161,6 +165,7 @@ impl Run {
             received: self.received,
             remotes: self.remotes.clone(),
             outcome: self.outcome.clone(),
+            tactic: self.tactic,
         }
     }
 }

@@ -137,6 +137,7 @@ mod tests {
             received: 0,
             remotes: Vec::new(),
             outcome: outcome.clone(),
+            tactic: None,
         };
         Trace {
             attempt: AttemptId([1; 16]),

@@ -53,6 +53,20 @@ fn messages() -> Vec<Message> {
         Message::Opened(4),
         Message::Stop(Some(Method::Direct)),
         Message::Stop(None),
+        Message::Widen(1),
+        Message::Wide(Wide {
+            round: 1,
+            count: 320,
+            drift: Some(Drift {
+                last: 40_000,
+                step: -2,
+            }),
+        }),
+        Message::Wide(Wide {
+            round: 0,
+            count: 0,
+            drift: None,
+        }),
     ]
 }
 

@@ -3,7 +3,7 @@
 
 use crate::{
     attempt::{
-        Answer, Message, MessageError, Offer, Role, Step, Strategy, Tag, Terms,
+        Answer, Drift, Message, MessageError, Offer, Role, Step, Strategy, Tag, Terms, Wide,
         check::{Check, Kind},
         keys::Keys,
     },
@@ -239,6 +239,37 @@ fn messages() -> Vec<(&'static str, Message, Vec<u8>)> {
             vec![1, 6, 0, 7],
         ),
         ("stop: no path", Message::Stop(None), vec![1, 6, 1, 0]),
+        ("widen", Message::Widen(0), vec![1, 7, 0]),
+        (
+            "wide: 32 ports, after port 40000 of a NAT that goes down by two",
+            Message::Wide(Wide {
+                round: 0,
+                count: 32,
+                drift: Some(Drift {
+                    last: 40_000,
+                    step: -2,
+                }),
+            }),
+            vec![1, 8, 0, 0, 32, 0x9c, 0x40, 0xff, 0xfe],
+        ),
+        (
+            "wide: 320 ports, irregular",
+            Message::Wide(Wide {
+                round: 0,
+                count: 320,
+                drift: None,
+            }),
+            vec![1, 8, 0, 1, 0x40, 0, 0, 0, 0],
+        ),
+        (
+            "wide: no port is opened",
+            Message::Wide(Wide {
+                round: 0,
+                count: 0,
+                drift: None,
+            }),
+            vec![1, 8, 0, 0, 0, 0, 0, 0, 0],
+        ),
     ]
 }
 

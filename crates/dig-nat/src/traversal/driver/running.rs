@@ -223,6 +223,9 @@ impl<'a> Running<'a> {
             Output::Abandon { id } => self.streams.abandon(id),
             Output::Path(path) => self.found(path),
             // This driver opens no sockets for guesses.
+            Output::OpenPorts { .. } => self.attempt.on_ports(self.now(), 0, None),
+            Output::AskSpray { .. } => self.attempt.on_spray(self.now(), 0),
+            Output::TacticEnded { .. } => {}
             Output::Ended(ended) => return Some(ended),
         }
         None
