@@ -167,10 +167,13 @@ impl Endpoint {
         addr: SocketAddr,
         expected: Option<NodeId>,
     ) -> Result<Lane, ConnectError> {
-        let socket = self.0.sockets.towards(addr);
-        let socket = socket.ok_or(ConnectError::NoSocket(addr))?;
+        let dial = async {
+            let socket = self.0.sockets.towards(addr);
+            let socket = socket.ok_or(ConnectError::NoSocket(addr))?;
+            self.0.dial_quic(&socket, addr, expected).await
+        };
         self.0
-            .unless_closing(self.0.dial_quic(&socket, addr, expected))
+            .unless_closing(dial)
             .await
             .unwrap_or(Err(ConnectError::Closed))
     }
@@ -182,9 +185,12 @@ impl Endpoint {
         addr: SocketAddr,
         expected: Option<NodeId>,
     ) -> Result<Lane, ConnectError> {
-        let socket = self.0.sockets.get(socket).ok_or(ConnectError::Detached)?;
+        let dial = async {
+            let socket = self.0.sockets.get(socket).ok_or(ConnectError::Detached)?;
+            self.0.dial_quic(&socket, addr, expected).await
+        };
         self.0
-            .unless_closing(self.0.dial_quic(&socket, addr, expected))
+            .unless_closing(dial)
             .await
             .unwrap_or(Err(ConnectError::Closed))
     }

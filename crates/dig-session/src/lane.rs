@@ -27,6 +27,7 @@ use crate::{
     endpoint::SocketId,
     handshake::{Outcome, ProtocolError},
     pipe::{Inlet, Outlet},
+    pool::Direction,
     wire::{ByeCode, FrameDecoder, Grease},
 };
 use dig_identity::PublicKey;
@@ -189,6 +190,7 @@ pub(crate) struct Parts {
     pub(crate) outcome: Outcome,
     pub(crate) remote: Option<SocketAddr>,
     pub(crate) transport: Transport,
+    pub(crate) direction: Direction,
     pub(crate) shutdown: Shutdown,
     pub(crate) pipe: (Inlet, Outlet),
     pub(crate) decoder: FrameDecoder,
@@ -217,7 +219,7 @@ impl Lane {
             authenticated,
         });
         let (inlet, outlet) = parts.pipe;
-        let pulse = Pulse::new(config, parts.transport, Instant::now());
+        let pulse = Pulse::new(config, parts.transport, parts.direction, Instant::now());
         let queue = Arc::new(Queue::new(config.send_queue, pulse));
         let quic = outlet.quic().cloned();
         let (give_back, given_back) = oneshot::channel();

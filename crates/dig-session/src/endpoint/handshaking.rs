@@ -5,6 +5,7 @@ use crate::{
     handshake::{Handshake, HandshakeError, Session, Stage, converse, say_farewell},
     lane::{Lane, Parts, Shutdown, SocketUse, Transport},
     pipe::{self, Inlet, Outlet},
+    pool::Direction,
     stream::Stream,
     tls::{self, Expected, PeerSlot, SERVER_NAME, quic_failure, stream_failure},
     wire::{FrameDecoder, Grease},
@@ -76,7 +77,9 @@ impl Inner {
             Secured::quic(socket, connection, send, receive)
         })
         .await?;
-        Ok(self.open(secured, &slot, deadline).await?)
+        Ok(self
+            .open(secured, (&slot, Direction::Outgoing), deadline)
+            .await?)
     }
 
     pub(super) async fn answer_quic(
@@ -102,7 +105,9 @@ impl Inner {
             Secured::quic(socket, connection, send, receive)
         })
         .await?;
-        Ok(self.open(secured, &slot, deadline).await?)
+        Ok(self
+            .open(secured, (&slot, Direction::Inbound), deadline)
+            .await?)
     }
 
     pub(super) async fn dial_stream(
@@ -126,7 +131,9 @@ impl Inner {
         })
         .await?;
         let secured = Secured::stream(stream.into(), remote)?;
-        Ok(self.open(secured, &slot, deadline).await?)
+        Ok(self
+            .open(secured, (&slot, Direction::Outgoing), deadline)
+            .await?)
     }
 
     pub(super) async fn answer_stream(
@@ -149,7 +156,9 @@ impl Inner {
             .await
             .inspect_err(|error| tracing::debug!(?remote, %error, "no lane"))?;
         let secured = Secured::stream(stream.into(), remote)?;
-        let lane = self.open(secured, &slot, deadline).await;
+        let lane = self
+            .open(secured, (&slot, Direction::Inbound), deadline)
+            .await;
         Ok(lane.inspect_err(|error| tracing::debug!(?remote, %error, "no lane"))?)
     }
 
@@ -157,7 +166,7 @@ impl Inner {
     async fn open(
         &self,
         secured: Secured,
-        slot: &PeerSlot,
+        (slot, direction): (&PeerSlot, Direction),
         deadline: Instant,
     ) -> Result<Lane, HandshakeError> {
         if secured.protocol.as_deref() != Some(tls::ALPN) {
@@ -203,6 +212,7 @@ impl Inner {
             outcome: handshake.outcome()?,
             remote: secured.remote,
             transport: secured.transport,
+            direction,
             shutdown,
             pipe: (inlet, outlet),
             decoder,

@@ -1,14 +1,15 @@
 //! Whether a lane lives, and when it must say so. Sans-IO: told what happens and when.
 
-use crate::{config::SessionConfig, lane::Transport};
+use super::Transport;
+use crate::{config::SessionConfig, pool::Direction};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Lateness of a timer from which on this program, not the peer, is held to have been away: asleep with its machine, or stopped.
 pub(super) const ASLEEP: Duration = Duration::from_secs(2);
 
-/// How much later the side that was asked last asks itself: more than half a round trip, so that two idle sides do not both ask.
-const FOLLOWER: Duration = Duration::from_secs(1);
+/// How much later the accepting side asks: more than half a round trip, so that of two idle sides one asks.
+const COURTESY: Duration = Duration::from_secs(1);
 
 /// The times that matter.
 ///
@@ -40,14 +41,23 @@ pub(super) struct Pulse {
 }
 
 impl Pulse {
-    pub(super) fn new(config: &SessionConfig, transport: Transport, now: Instant) -> Self {
-        let idle_interval = match transport {
+    pub(super) fn new(
+        config: &SessionConfig,
+        transport: Transport,
+        direction: Direction,
+        now: Instant,
+    ) -> Self {
+        let interval = match transport {
             Transport::Quic => config.idle_ping_quic,
             Transport::TlsTcp => config.idle_ping_stream,
         };
+        let courtesy = match direction {
+            Direction::Outgoing => Duration::ZERO,
+            Direction::Inbound => COURTESY,
+        };
         Self {
             active_interval: config.ping_interval,
-            idle_interval: idle_interval.max(config.ping_interval),
+            idle_interval: interval.max(config.ping_interval) + courtesy,
             idle_after: config.idle_after,
             dead_after: config.dead_after,
             arrived: now,
@@ -119,12 +129,7 @@ impl Pulse {
         if !self.is_idle(now) {
             return soon;
         }
-        let follows = if self.arrived < self.sent {
-            FOLLOWER
-        } else {
-            Duration::ZERO
-        };
-        let idle = self.arrived.min(self.sent) + self.idle_interval + follows;
+        let idle = self.arrived.min(self.sent) + self.idle_interval;
         match self.unread {
             // Whoever does not read does not answer either, and must be heard otherwise.
             Some(since) => soon.max(since + self.active_interval).min(idle.max(soon)),
@@ -152,12 +157,131 @@ impl Pulse {
     /// When the lane dies if nothing arrives.
     fn death(&self) -> Instant {
         // An idle peer asks as often as this side does; also holds while a full connection lets no PING out.
-        let unheard = self.arrived + self.idle_interval + FOLLOWER + self.dead_after;
+        let unheard = self.arrived + self.idle_interval + COURTESY + self.dead_after;
         self.asked
             .map_or(unheard, |asked| unheard.min(asked + self.dead_after))
     }
 
     fn is_idle(&self, now: Instant) -> bool {
         now >= self.used + self.idle_after
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A lane whose first PING was answered at once, read all the time.
+    fn opened(transport: Transport, direction: Direction, now: Instant) -> Pulse {
+        let mut pulse = Pulse::new(&SessionConfig::default(), transport, direction, now);
+        assert_eq!(pulse.next_ping(now), now, "the first PING measures");
+        ask_and_hear(&mut pulse, now);
+        pulse
+    }
+
+    fn ask_and_hear(pulse: &mut Pulse, now: Instant) {
+        pulse.pings(now);
+        pulse.sends(now);
+        pulse.stops(now, true);
+        pulse.reads(now);
+    }
+
+    #[test]
+    fn a_lane_in_use_is_asked_often_and_an_idle_one_seldom() {
+        for (transport, direction, idle) in [
+            (Transport::Quic, Direction::Outgoing, 15),
+            (Transport::Quic, Direction::Inbound, 16),
+            (Transport::TlsTcp, Direction::Outgoing, 55),
+            (Transport::TlsTcp, Direction::Inbound, 56),
+        ] {
+            let start = Instant::now();
+            let mut pulse = opened(transport, direction, start);
+            let mut asked = Vec::new();
+            for second in 1..=200 {
+                let now = start + second * SECOND;
+                if second == 100 {
+                    assert!(pulse.is_used(now), "it was idle");
+                }
+                if now >= pulse.next_ping(now) {
+                    ask_and_hear(&mut pulse, now);
+                    asked.push(second);
+                }
+            }
+            let mut expected = vec![5, 10];
+            expected.extend((1..).map(|n| 10 + n * idle).take_while(|at| *at < 100));
+            let before = *expected.last().unwrap();
+            let first = (before + 5).max(100);
+            expected.extend((0..).map(|n| first + n * 5).take_while(|at| *at < 115));
+            let last = *expected.last().unwrap();
+            expected.extend((1..).map(|n| last + n * idle).take_while(|at| *at <= 200));
+            assert_eq!(asked, expected, "{transport} {direction:?}");
+        }
+    }
+
+    #[test]
+    fn either_direction_alone_keeps_no_binding() {
+        let start = Instant::now();
+        let idle = start + 40 * SECOND;
+        let mut hears = opened(Transport::Quic, Direction::Outgoing, start);
+        let mut speaks = opened(Transport::Quic, Direction::Outgoing, start);
+        for second in 0..40 {
+            hears.stops(start + second * SECOND, true);
+            hears.reads(start + second * SECOND);
+            speaks.sends(start + second * SECOND);
+        }
+        assert!(hears.next_ping(idle) <= idle, "nothing has left for 40 s");
+        assert!(speaks.next_ping(idle) <= idle, "nothing has come for 40 s");
+    }
+
+    #[test]
+    fn whoever_does_not_read_is_heard_all_the_same() {
+        let start = Instant::now();
+        let mut pulse = opened(Transport::TlsTcp, Direction::Outgoing, start);
+        let idle = start + 20 * SECOND;
+        assert_eq!(pulse.next_ping(idle), start + 55 * SECOND);
+        assert!(pulse.stops(idle, false), "the writer must look again");
+        assert_eq!(pulse.next_ping(idle), idle + 5 * SECOND);
+        pulse.pings(idle + 5 * SECOND);
+        assert_eq!(pulse.next_ping(idle + 5 * SECOND), idle + 10 * SECOND);
+        assert_eq!(pulse.silence(idle + 30 * SECOND), 20 * SECOND);
+    }
+
+    #[test]
+    fn death_follows_a_question_not_mere_silence() {
+        let start = Instant::now();
+        let mut pulse = opened(Transport::TlsTcp, Direction::Outgoing, start);
+        let later = start + 50 * SECOND;
+        assert!(!pulse.is_dead(later));
+        assert_eq!(pulse.next_look(later), later + 20 * SECOND);
+        pulse.pings(later);
+        assert!(!pulse.is_dead(later + 19 * SECOND));
+        // A second question gives no second grace.
+        pulse.pings(later + 10 * SECOND);
+        assert!(pulse.is_dead(later + 20 * SECOND));
+    }
+
+    #[test]
+    fn a_full_connection_that_takes_no_question_dies_too() {
+        let start = Instant::now();
+        let pulse = opened(Transport::Quic, Direction::Outgoing, start);
+        assert!(!pulse.is_dead(start + 35 * SECOND));
+        assert!(pulse.is_dead(start + 36 * SECOND));
+    }
+
+    #[test]
+    fn a_sleeper_asks_and_then_waits_in_full() {
+        let start = Instant::now();
+        let mut pulse = opened(Transport::Quic, Direction::Outgoing, start);
+        pulse.pings(start + 5 * SECOND);
+        let woken = start + 500 * SECOND;
+        assert!(pulse.is_dead(woken));
+        pulse.slept(woken);
+        assert_eq!(pulse.next_ping(woken), woken);
+        pulse.pings(woken);
+        assert_eq!(pulse.silence(woken), Duration::ZERO);
+        assert!(!pulse.is_dead(woken + 19 * SECOND));
+        assert!(pulse.is_dead(woken + 20 * SECOND));
     }
 }

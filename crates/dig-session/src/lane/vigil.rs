@@ -105,7 +105,7 @@ impl Vigil {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lane::Transport;
+    use crate::{lane::Transport, pool::Direction};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -120,7 +120,7 @@ mod tests {
             let config = SessionConfig::default();
             Self {
                 vigil: Vigil::new(&config),
-                pulse: Pulse::new(&config, Transport::TlsTcp, now),
+                pulse: Pulse::new(&config, Transport::TlsTcp, Direction::Outgoing, now),
             }
         }
 

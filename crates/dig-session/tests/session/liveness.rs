@@ -95,11 +95,6 @@ async fn idle_lanes_live() {
     assert!(idle.await.is_err(), "nothing happens for ten minutes");
     sender.send(frame(1, 70)).await.unwrap();
     assert_eq!(from_left.recv().await, Some(frame(1, 70)));
-    let pings = 600 / 5;
-    assert!(
-        sender.bytes_sent() >= pings * 2 * 18,
-        "a PING and a PONG every five seconds"
-    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,7 +114,10 @@ async fn a_silent_peer_is_pinged_and_then_dead() {
         (None, Some(CloseReason::Dead))
     );
     assert_eq!(start.elapsed().as_secs(), 20);
-    assert!((4..=5).contains(&pings), "{pings} PINGs in 20 seconds");
+    assert_eq!(
+        pings, 3,
+        "every five seconds until the lane is idle, and no more"
+    );
 }
 
 #[tokio::test(start_paused = true)]

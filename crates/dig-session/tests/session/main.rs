@@ -4,8 +4,12 @@
 mod auth;
 mod hostile;
 mod identity;
+mod keeping;
 mod lanes;
 mod liveness;
+mod moving;
+mod net;
 mod pair;
 mod quic;
+mod sockets;
 mod stranger;
