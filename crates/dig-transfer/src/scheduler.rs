@@ -10,7 +10,11 @@
 //!   request is cancelled as soon as nothing more is expected from it.
 //! - A lane has room while less than its rate × (least round trip + 0.1 s) is on its way. A new lane starts small and
 //!   doubles while that raises its goodput.
-//! - A lane that falls silent loses its work at once to whoever else holds it, and is left one request as a probe.
+//! - A lane that falls silent loses its work at once to whoever else holds it, and is left one request as a probe. Where its
+//!   peer has another lane, a fifth of a second and a round trip are silence enough, unless the path is known for longer pauses;
+//!   before that, all lanes of the peer are asked for a sign of life, so that the one that answers steps in.
+//! - Relayed lanes are for when there is nothing else: a direct one that comes up, or answers again, leads. One that failed
+//!   twice in a row must wait longer and longer before it does.
 //! - Free work wakes every lane that could take it: nobody waits for a timer. The timer only finds silence.
 //! - A refusal is never held against a peer; only the caller, who saw a false chunk, bans.
 
@@ -20,6 +24,7 @@ mod flight;
 mod hedge;
 mod holding;
 mod lane;
+mod life;
 mod peer;
 mod queue;
 mod rate;
@@ -125,7 +130,7 @@ impl Scheduler {
             record.slot = (0..SLOTS).find(|slot| !taken.contains(slot));
             self.rank_groups();
         }
-        self.of_peer(peer, |peer, lanes| peer.lane_up(now, lane, lanes));
+        self.of_peer(now, peer, |peer, lanes| peer.lane_up(now, lane, lanes));
     }
 
     /// A lane has ended. What was expected from it is free again.
@@ -133,7 +138,7 @@ impl Scheduler {
         let Some(peer) = self.discard(now, lane) else {
             return;
         };
-        self.of_peer(peer, |peer, lanes| peer.lane_down(now, lane, lanes));
+        self.of_peer(now, peer, |peer, lanes| peer.lane_down(now, lane, lanes));
         self.leave_if_alone(peer);
         self.wake_all();
     }
@@ -170,6 +175,7 @@ impl Scheduler {
         let Some(record) = self.lanes.get_mut(&lane) else {
             return;
         };
+        let waited = record.in_flight > 0;
         let mut latency = None;
         let mut arrived = false;
         if let Some(asked) = self
@@ -185,12 +191,25 @@ impl Scheduler {
                 record.settle(now, counted);
             }
         }
-        record.heard(now, bytes, latency);
+        record.heard(now, bytes, latency, waited);
         self.woke(now, lane);
         if arrived {
             self.arrived(now, request);
         }
         self.mark(lane);
+    }
+
+    /// Something, be it no more than part of a frame, came over a lane at `at`; `rtt` as the session sees it now. Call it for
+    /// every lane of which that is known, before the [`poll`](Self::poll) that [`next_wake`](Self::next_wake) is for.
+    pub fn alive(&mut self, now: Now, lane: LaneKey, at: Now, rtt: Option<Duration>) {
+        let Some(record) = self.lanes.get_mut(&lane) else {
+            return;
+        };
+        let (at, waited) = (at.min(now), record.in_flight > 0);
+        record.life.contact(now, at, rtt, waited);
+        if record.stall.is_some_and(|stall| at > stall.since) {
+            self.woke(now, lane);
+        }
     }
 
     /// A chunk is verified, wherever it came from; `lane` is credited. May be reported more than once.

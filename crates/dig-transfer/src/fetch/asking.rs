@@ -1,13 +1,17 @@
 //! Requests for chunks, and what becomes of those that are refused.
 
 use super::{
-    FetchEvent, driver::Driver, flight::Flight, manifest::ManifestState, sources::Loss,
-    stage::Subject,
+    FetchEvent,
+    driver::Driver,
+    flight::Flight,
+    manifest::ManifestState,
+    sources::Loss,
+    stage::{Stage, Subject},
 };
 use crate::{
     chunk::Run,
     link::{Ask, LinkId, RequestError},
-    scheduler::{Action, LaneKey, Refusal},
+    scheduler::{Action, LaneKey, Now, Refusal},
     wire::{Message, RefusalCode, Refused, Want},
 };
 use std::time::Duration;
@@ -24,6 +28,7 @@ impl Driver {
     /// Does what the scheduler says.
     pub(super) fn schedule(&mut self) {
         let now = self.now();
+        self.report_life(now);
         while let Some(action) = self
             .stage
             .as_mut()
@@ -56,6 +61,25 @@ impl Driver {
                 Action::Stalled { lane } => {
                     tracing::debug!(lane = lane.0, "a lane is silent");
                 }
+                Action::Ping { lane } => {
+                    if let Some(source) = self.sources.get(LinkId(lane.0)) {
+                        source.link.ping();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells the scheduler which links have been heard of, when it is about to look.
+    fn report_life(&mut self, now: Now) {
+        let due = |stage: &&mut Stage| stage.scheduler.next_wake().is_some_and(|wake| wake <= now);
+        let Some(stage) = self.stage.as_mut().filter(due) else {
+            return;
+        };
+        for (_, source) in self.sources.iter() {
+            if let Some(silence) = source.link.silence() {
+                let at = now.saturating_sub(silence);
+                (stage.scheduler).alive(now, source.lane(), at, source.link.rtt());
             }
         }
     }

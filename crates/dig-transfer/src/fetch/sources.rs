@@ -79,7 +79,7 @@ impl Source {
     pub(super) fn traits(&self) -> LaneTraits {
         let info = self.link.info();
         let carrier_rank = match info.carrier {
-            _ if info.relayed => 2,
+            _ if info.relayed => LaneTraits::RELAYED,
             Carrier::Quic => 1,
             _ => 0,
         };

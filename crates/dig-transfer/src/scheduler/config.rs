@@ -90,6 +90,16 @@ pub struct LaneTraits {
     pub carrier_rank: u8,
 }
 
+impl LaneTraits {
+    /// The [`carrier_rank`](Self::carrier_rank) of relayed lanes.
+    pub const RELAYED: u8 = 2;
+
+    /// Whether a relay stands between: such a lane never leads because it is faster, as it costs others.
+    pub(super) const fn is_relayed(&self) -> bool {
+        self.carrier_rank >= Self::RELAYED
+    }
+}
+
 /// Why a request was not answered with data. None of these proves a peer false.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
@@ -134,7 +144,12 @@ pub enum Action {
         /// The lane.
         lane: LaneKey,
     },
-    /// The lane has been silent for 10 s: a new lane to that peer may serve better.
+    /// The lane is quiet: ask for a sign of life, and report it with [`Scheduler::alive`](super::Scheduler::alive).
+    Ping {
+        /// Which.
+        lane: LaneKey,
+    },
+    /// The lane has been silent for 10 s, and so has every other of its peer: a new lane to that peer may serve better.
     Redial {
         /// The silent lane.
         lane: LaneKey,

@@ -2,6 +2,7 @@
 
 use super::{
     LaneTraits, Now, PeerKey,
+    life::Life,
     rate::{MinRtt, Rate},
 };
 use crate::chunk::CHUNK_LEN;
@@ -28,8 +29,10 @@ const GROWTH: f64 = 1.1;
 const IDLE: Duration = Duration::from_millis(5);
 /// After so many full answers a lane that was called busy is tried with one request more.
 const RETRY_SLOT: u32 = 32;
-/// Silence that is never a stall.
+/// Silence that is never a stall where nobody else of the peer could step in, in seconds.
 const PATIENCE: f64 = 0.5;
+/// So much longer is the silence borne of a lane whose path proves alive: its peer is slow.
+const SLOW_PEER: f64 = 2.0;
 
 /// How the window grows.
 #[derive(Debug, Clone)]
@@ -60,6 +63,8 @@ pub(super) struct Stall {
     pub(super) probed: Now,
     /// Whether its work was given to others.
     pub(super) robbed: bool,
+    /// Since when: what came before is no sign of life.
+    pub(super) since: Now,
 }
 
 /// How much lanes may have on their way, so that all windows together fit the bound and no lane starves another.
@@ -82,9 +87,9 @@ impl Allowance {
     /// Shares the bound among these lanes.
     pub(super) fn share<'a>(&mut self, lanes: impl Iterator<Item = &'a Lane>) {
         let (rates, products) = lanes
-            .filter_map(|lane| Some((lane.rate()?, lane.rtt_seconds())))
-            .fold((0.0, 0.0), |(rates, products), (rate, rtt)| {
-                (rates + rate, products + rate * rtt)
+            .filter_map(|lane| Some((lane.rate()?, lane.delay())))
+            .fold((0.0, 0.0), |(rates, products), (rate, delay)| {
+                (rates + rate, products + rate * delay)
             });
         let room = self.cap as f64 * FILL;
         self.slack = ((room - products) / rates.max(1.0)).clamp(LEAST_SLACK, SLACK);
@@ -110,15 +115,14 @@ pub(super) struct Lane {
     pub(super) slot_limit: u16,
     /// Requests answered in full.
     answers: u32,
-    /// The last arrival, or when the lane became busy.
-    heard: Now,
+    pub(super) life: Life,
     /// When the last byte asked for had come.
     idle_since: Now,
     /// The peer asked for quiet until then.
     pub(super) busy_until: Option<Now>,
     pub(super) stall: Option<Stall>,
-    /// How often it fell silent.
-    pub(super) stalls: u32,
+    /// It answers again and would lead, were it trusted yet.
+    pub(super) awaits: bool,
     /// When its window was last full: only then does its rate say what the path can do.
     pub(super) filled: Option<Now>,
     /// Whether it waits in line for its turn to ask.
@@ -143,11 +147,11 @@ impl Lane {
             slots: 0,
             slot_limit: usable(traits),
             answers: 0,
-            heard: now,
+            life: Life::new(now),
             idle_since: now,
             busy_until: None,
             stall: None,
-            stalls: 0,
+            awaits: false,
             filled: None,
             ready: false,
             last_group: None,
@@ -182,6 +186,12 @@ impl Lane {
         self.rtt.get()
     }
 
+    /// Seconds that an answer may take: a round trip, and the wait for what must be sent again. A window for less would shrink
+    /// with the rate that it causes.
+    fn delay(&self) -> f64 {
+        self.rtt_seconds() + self.life.longest_wait()
+    }
+
     fn rtt_seconds(&self) -> f64 {
         self.rtt.get().map_or(0.0, |rtt| rtt.as_secs_f64())
     }
@@ -207,7 +217,7 @@ impl Lane {
     /// Seconds from asking to receiving while the window is full; unknown before the rate is.
     pub(super) fn turnaround(&self, allowance: &Allowance) -> Option<f64> {
         self.rate()
-            .map(|_| (self.rtt_seconds() + allowance.slack) * allowance.scale)
+            .map(|_| (self.delay() + allowance.slack) * allowance.scale)
     }
 
     /// Chunks of the next request: 50 ms of the rate, or more where few requests must fill the window.
@@ -225,7 +235,7 @@ impl Lane {
     /// A request of `bytes` goes out.
     pub(super) fn asked(&mut self, now: Now, bytes: u64) {
         if self.in_flight == 0 {
-            self.heard = self.heard.max(now);
+            self.life.busy(now);
             if now.saturating_sub(self.idle_since) > IDLE {
                 self.pause();
             }
@@ -241,9 +251,9 @@ impl Lane {
         }
     }
 
-    /// Content bytes came; `latency` where they tell the round trip.
-    pub(super) fn heard(&mut self, now: Now, bytes: u32, latency: Option<Duration>) {
-        self.heard = now;
+    /// Content bytes came that were `waited` for or not; `latency` where they tell the round trip.
+    pub(super) fn heard(&mut self, now: Now, bytes: u32, latency: Option<Duration>, waited: bool) {
+        self.life.data(now, waited);
         self.received += u64::from(bytes);
         if let Some(latency) = latency {
             self.rtt.sample(now, latency);
@@ -312,11 +322,7 @@ impl Lane {
     /// Seconds until `ahead` bytes, all on their way or about to be asked for, will have come from here.
     pub(super) fn eta(&self, now: Now, ahead: u64) -> f64 {
         let busy = self.in_flight > 0;
-        let silence = if busy {
-            now.saturating_sub(self.heard).as_secs_f64()
-        } else {
-            0.0
-        };
+        let silence = if busy { self.life.idle(now) } else { 0.0 };
         let usual = if busy {
             self.rate().map_or(1.0, |rate| CHUNK / rate)
         } else {
@@ -334,16 +340,44 @@ impl Lane {
         start + ahead as f64 / rate.max(1.0)
     }
 
-    /// Whether the silence has lasted longer than jitter explains.
-    pub(super) fn is_silent(&self, now: Now) -> bool {
-        let chunks = self.rate().map_or(0.0, |rate| 4.0 * CHUNK / rate.max(1.0));
-        let limit = PATIENCE.max(chunks).max(3.0 * self.rtt_seconds());
-        self.in_flight > 0 && now.saturating_sub(self.heard).as_secs_f64() > limit
+    /// Whether the silence has lasted longer than jitter explains. Where the peer has a lane in `reserve`, that is soon.
+    pub(super) fn is_silent(&self, now: Now, reserve: bool) -> bool {
+        if self.in_flight == 0 {
+            return false;
+        }
+        let limit = self.patience();
+        let alive = self.life.tells() && self.life.silence(now) < limit;
+        let borne = if alive { SLOW_PEER * limit } else { limit };
+        self.life.idle(now) > borne || (reserve && self.life.silence(now) > self.quick_limit(now))
     }
 
-    /// The caller itself was away for so long: not the lane's silence.
-    pub(super) fn excuse(&mut self, away: Duration) {
-        self.heard += away;
+    /// Whether a sign of life is to be asked for, before the silence has lasted too long.
+    pub(super) fn is_quiet(&self, now: Now) -> bool {
+        self.in_flight > 0 && self.life.is_to_ask(now, self.quick_limit(now))
+    }
+
+    /// Seconds of silence that are borne where nobody else could step in.
+    fn patience(&self) -> f64 {
+        let chunks = self.rate().map_or(0.0, |rate| 4.0 * CHUNK / rate.max(1.0));
+        PATIENCE.max(chunks).max(3.0 * self.rtt_seconds())
+    }
+
+    /// The same where another lane could. One that has not shown yet what it is like is given its time.
+    fn quick_limit(&self, now: Now) -> f64 {
+        let limit = self.patience();
+        if self.rate().is_none() && !self.life.tells() {
+            return limit;
+        }
+        self.life.quick_limit(now, self.rtt_seconds()).min(limit)
+    }
+
+    /// It is taken for silent until it gives a sign of life from now on.
+    pub(super) fn suspect(&mut self, now: Now) {
+        self.stall = Some(Stall {
+            probed: now,
+            robbed: false,
+            since: now,
+        });
     }
 
     /// What was known of the lane no longer holds.

@@ -13,7 +13,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 const MEASURE: Duration = Duration::from_secs(2);
 /// When the first trial may begin, and the longest pause between two.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(64));
-/// Stalls after which a lane is no longer preferred.
+/// Failures in a row after which a lane is no longer preferred.
 const FRAIL: u32 = 3;
 /// From this rate on, what a byte costs the processor decides, and a dearer carrier is not tried.
 const FAST: f64 = 100e6;
@@ -101,26 +101,33 @@ impl Peer {
         if !self.active.is_empty() {
             return;
         }
-        if let Some(best) = self.reserve(lanes).or_else(|| self.lanes.first().copied()) {
+        if let Some(best) = self
+            .reserve(lanes, lanes.get(&key))
+            .or_else(|| self.lanes.first().copied())
+        {
             self.lead(now, best);
         }
     }
 
-    /// A silent lane answers again. It leads again if nobody else does, or if its carrier is the better one.
-    pub(super) fn recovered(&mut self, now: Now, key: LaneKey, lanes: &Lanes) {
-        let Some(lane) = lanes.get(&key) else { return };
-        let behind = |other: &Lane| {
-            other.stall.is_some()
-                || (other.traits.carrier_rank > lane.traits.carrier_rank && lane.stalls < FRAIL)
+    /// A silent lane answers again. It leads again if nobody else does, or if its carrier is the better one and it is trusted;
+    /// whether it is to wait for that.
+    pub(super) fn recovered(&mut self, now: Now, key: LaneKey, lanes: &Lanes) -> bool {
+        let Some(lane) = lanes.get(&key) else {
+            return false;
         };
-        if self
-            .active
-            .iter()
-            .filter_map(|other| lanes.get(other))
-            .all(behind)
-        {
+        let working = || {
+            let active = self.active.iter().filter_map(|other| lanes.get(other));
+            active.filter(|other| other.stall.is_none())
+        };
+        let behind = |other: &Lane| other.traits.carrier_rank > lane.traits.carrier_rank;
+        if !working().all(behind) {
+            return false;
+        }
+        let waits = working().next().is_some() && !lane.life.is_trusted(now);
+        if !waits {
             self.lead(now, key);
         }
+        waits
     }
 
     fn lead(&mut self, now: Now, key: LaneKey) {
@@ -131,19 +138,45 @@ impl Peer {
         self.next_judgement = now + PAUSES.0;
     }
 
-    /// The best lane that is not asked for now: fewest stalls, then best rate measured, then cheapest.
-    fn reserve(&self, lanes: &Lanes) -> Option<LaneKey> {
+    /// The best lane that is not asked for now: fewest failures, then best rate measured, then cheapest. In place of a
+    /// `silent` one it is before all one that has answered since, and if none has, one on another kind of path.
+    fn reserve(&self, lanes: &Lanes, silent: Option<&Lane>) -> Option<LaneKey> {
         let idle = self.lanes.iter().filter(|key| !self.active.contains(key));
         let usable = idle
             .filter_map(|key| Some((*key, lanes.get(key).filter(|lane| lane.stall.is_none())?)));
+        let doubt = |lane: &Lane| {
+            silent.map_or(0, |silent| {
+                match lane.life.answered_since(silent.life.last()) {
+                    Some(true) => 0,
+                    None => 1,
+                    Some(false) if lane.traits.is_relayed() != silent.traits.is_relayed() => 2,
+                    Some(false) => 3,
+                }
+            })
+        };
         let best = usable.min_by(|(_, a), (_, b)| {
-            let stalls = (a.stalls / FRAIL).cmp(&(b.stalls / FRAIL));
+            let failures = |lane: &Lane| lane.life.failures() / FRAIL;
             let rates = b.rate().unwrap_or(0.0).total_cmp(&a.rate().unwrap_or(0.0));
-            stalls
+            (doubt(a), failures(a))
+                .cmp(&(doubt(b), failures(b)))
                 .then(rates)
                 .then(a.traits.carrier_rank.cmp(&b.traits.carrier_rank))
         });
         best.map(|(key, _)| key)
+    }
+
+    /// A lane that answered again and may be trusted by now, if one that is worse leads.
+    pub(super) fn pardoned(&self, now: Now, lanes: &Lanes) -> Option<LaneKey> {
+        let lead = lanes.get(self.active.first()?)?;
+        let waiting = |key: &&LaneKey| {
+            lanes.get(key).is_some_and(|lane| {
+                lane.awaits
+                    && lane.stall.is_none()
+                    && lane.life.is_trusted(now)
+                    && lane.traits.carrier_rank < lead.traits.carrier_rank
+            })
+        };
+        self.lanes.iter().find(waiting).copied()
     }
 
     /// Measures lanes against each other, and tries whether one more raises the total.
@@ -172,12 +205,16 @@ impl Peer {
             self.counted = Some(self.count.rate(now, bytes));
             self.count = Count { since: now, bytes };
         }
-        let Some(reserve) = self.reserve(lanes) else {
+        let Some((reserve, other)) = self
+            .reserve(lanes, None)
+            .and_then(|key| Some((key, lanes.get(&key)?)))
+            .filter(|(_, lane)| !lane.awaits)
+        else {
             return;
         };
-        let other = &lanes[&reserve];
-        let better =
-            other.is_settled() && other.rate().is_some_and(|other| other > rate * HYSTERESIS);
+        let better = (lead.traits.is_relayed() || !other.traits.is_relayed())
+            && other.is_settled()
+            && other.rate().is_some_and(|other| other > rate * HYSTERESIS);
         if better && self.active.len() == 1 && now >= self.next_judgement {
             self.lead(now, reserve);
             return;

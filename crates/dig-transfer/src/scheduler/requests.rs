@@ -8,7 +8,7 @@ use crate::chunk::Run;
 use std::time::Duration;
 
 /// How often silence and the order of lanes are looked at while anything is on its way.
-const TICK: Duration = Duration::from_millis(50);
+const TICK: Duration = Duration::from_millis(25);
 
 impl Scheduler {
     /// Makes a request.

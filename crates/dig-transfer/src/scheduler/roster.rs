@@ -19,6 +19,7 @@ impl Scheduler {
     /// Changes a peer, and tells the caller if another lane leads now.
     pub(super) fn of_peer(
         &mut self,
+        now: Now,
         key: PeerKey,
         change: impl FnOnce(&mut Peer, &BTreeMap<LaneKey, Lane>),
     ) {
@@ -30,6 +31,10 @@ impl Scheduler {
         let after = peer.active.clone();
         if let Some(&lane) = after.first().filter(|lane| before.first() != Some(lane)) {
             self.out.push_back(Action::Active { peer: key, lane });
+            if let Some(lane) = self.lanes.get_mut(&lane) {
+                lane.awaits = false;
+                lane.life.lead(now);
+            }
         }
         after
             .into_iter()
@@ -72,7 +77,9 @@ impl Scheduler {
                 self.flight.get(*request).is_some()
             }
             Action::Active { peer, lane } => self.active_lane(*peer) == Some(*lane),
-            Action::Stalled { lane } | Action::Redial { lane } => self.lanes.contains_key(lane),
+            Action::Stalled { lane } | Action::Redial { lane } | Action::Ping { lane } => {
+                self.lanes.contains_key(lane)
+            }
         }
     }
 

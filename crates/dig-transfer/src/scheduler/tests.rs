@@ -1,5 +1,6 @@
 //! Simulations in virtual time.
 
+mod failover;
 mod lanes;
 mod partial;
 mod properties;

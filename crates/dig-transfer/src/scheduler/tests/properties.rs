@@ -101,7 +101,8 @@ fn pick_strategy(rng: &mut fastrand::Rng) -> Strategy {
 }
 
 fn some_fate(rng: &mut fastrand::Rng) -> Fate {
-    match rng.u8(0..7) {
+    match rng.u8(0..9) {
+        7 | 8 => Fate::Path(rng.bool()),
         0 | 1 => Fate::Rate(0.0),
         2 => Fate::Rate(0.05 * MB * 1000_f64.powf(rng.f64())),
         3 => Fate::Dies,
@@ -118,6 +119,7 @@ fn some_lane(rng: &mut fastrand::Rng, peer: u64) -> LaneSpec {
         0.001 + 0.2 * rng.f64(),
     );
     let spec = spec.rank(rng.u8(0..3)).from(rng.f64() * 2.0);
+    let spec = spec.tells(rng.bool()).loses(0.1 * rng.f64());
     let spec = LaneSpec {
         max_requests: rng.u16(4..65),
         ..spec
@@ -289,6 +291,10 @@ impl Fool {
                 self.scheduler.refused(now, lane, request, refusal);
             }
             6 => self.scheduler.request_ended(now, lane, request),
+            _ if rng.bool() => {
+                let (at, rtt) = (seconds(rng.f64() * 100.0), rng.bool().then(|| seconds(0.1)));
+                self.scheduler.alive(now, lane, at, rtt);
+            }
             _ if rng.bool() => self.scheduler.chunk_lost(now, rng.u64(0..chunks + 20)),
             _ => self.scheduler.want_window(
                 now,

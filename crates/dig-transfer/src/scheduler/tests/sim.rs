@@ -12,6 +12,8 @@ use std::{
     time::Duration,
 };
 
+mod path;
+
 pub(super) const MB: f64 = 1e6;
 
 pub(super) fn seconds(seconds: f64) -> Duration {
@@ -31,6 +33,8 @@ pub(super) enum Fate {
     Busy(bool),
     /// The peer withdraws the content.
     Withdraws,
+    /// Its path passes packets, or drops them silently both ways; what was dropped is sent again when it passes them once more.
+    Path(bool),
 }
 
 /// One lane of a simulated peer.
@@ -45,6 +49,10 @@ pub(super) struct LaneSpec {
     pub(super) busy_beyond: usize,
     /// Up from this time on.
     pub(super) from: f64,
+    /// Whether it is known when anything comes, not only whole chunks.
+    pub(super) tells: bool,
+    /// The share of packets that must be sent again; what follows one waits for it.
+    pub(super) loss: f64,
     pub(super) fates: Vec<(f64, Fate)>,
 }
 
@@ -57,6 +65,8 @@ pub(super) fn lane(peer: u64, rate: f64, rtt: f64) -> LaneSpec {
         max_requests: 64,
         busy_beyond: 64,
         from: 0.0,
+        tells: false,
+        loss: 0.0,
         fates: Vec::new(),
     }
 }
@@ -74,6 +84,14 @@ impl LaneSpec {
     pub(super) fn from(self, from: f64) -> Self {
         Self { from, ..self }
     }
+
+    pub(super) fn tells(self, tells: bool) -> Self {
+        Self { tells, ..self }
+    }
+
+    pub(super) fn loses(self, loss: f64) -> Self {
+        Self { loss, ..self }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -88,6 +106,8 @@ enum Event {
     Verified(LaneKey, u64),
     Holds(PeerKey, Option<NumberSet>),
     Gains(PeerKey, Vec<u64>),
+    Pong(LaneKey),
+    Resent(LaneKey),
     Wake,
 }
 
@@ -103,6 +123,12 @@ struct Far {
     sending: bool,
     turn: u64,
     asked: usize,
+    path: bool,
+    /// What was dropped, in order.
+    dropped: Vec<Event>,
+    /// When a packet came last.
+    contact: Now,
+    last_arrival: Now,
 }
 
 /// What came of a simulation.
@@ -207,6 +233,10 @@ impl World {
                 sending: false,
                 turn: 0,
                 asked: 0,
+                path: true,
+                dropped: Vec::new(),
+                contact: Now::ZERO,
+                last_arrival: Now::ZERO,
             };
             world.fars.insert(key, far);
         }
@@ -235,6 +265,11 @@ impl World {
             Event::Gains(PeerKey(peer), groups.into_iter().collect()),
         );
         self
+    }
+
+    /// Another course of what happens at random.
+    pub(super) fn seed(&mut self, seed: u64) {
+        self.rng = fastrand::Rng::with_seed(seed);
     }
 
     fn at(&mut self, at: f64, event: Event) {
@@ -286,6 +321,7 @@ impl World {
     }
 
     fn drain(&mut self) {
+        self.report_life();
         let mut most = 100_000;
         while let Some(action) = self.scheduler.poll(self.now) {
             most -= 1;
@@ -306,6 +342,10 @@ impl World {
                         "more requests than the lane takes"
                     );
                     let rtt = far.spec.rtt;
+                    for chunk in run.chunks() {
+                        let done = self.outcome.done[chunk as usize];
+                        assert!(done.is_nan(), "{chunk} is verified and asked for again");
+                    }
                     self.outcome.requests += 1;
                     self.outcome.run_chunks += u64::from(run.count);
                     let bytes = u64::from(run.count) * CHUNK_LEN as u64;
@@ -327,14 +367,20 @@ impl World {
                         .switches
                         .push((self.now.as_secs_f64(), peer, lane))
                 }
+                Action::Ping { lane } => self.ping(lane),
                 Action::Stalled { .. } | Action::Redial { .. } => {}
             }
         }
     }
 
     fn handle(&mut self, event: Event) {
+        let Some(event) = self.cross(event) else {
+            return;
+        };
         match event {
             Event::Wake => {}
+            Event::Pong(key) => self.pong(key),
+            Event::Resent(key) => self.resume(key),
             Event::Up(key) => {
                 let far = self.fars.get_mut(&key).unwrap();
                 far.up = true;
@@ -359,18 +405,7 @@ impl World {
             }
             Event::Fate(key, fate) => self.befall(key, fate),
             Event::Asked(key, request, run) => self.asked(key, request, run),
-            Event::Cancelled(key, request) => {
-                let far = self.fars.get_mut(&key).unwrap();
-                let before = far.queue.len();
-                far.queue.retain(|(id, _)| *id != request);
-                let (dropped, rtt) = (far.queue.len() < before, far.spec.rtt);
-                if dropped {
-                    self.after(
-                        rtt / 2.0 + 1e-6,
-                        Event::Refused(key, request, Refusal::Cancelled),
-                    );
-                }
-            }
+            Event::Cancelled(key, request) => self.cancelled(key, request),
             Event::Sent(key, turn) => {
                 let far = self.fars.get_mut(&key).unwrap();
                 if far.turn == turn {
@@ -379,14 +414,7 @@ impl World {
                 }
             }
             Event::Arrives(key, request, chunk, last) => self.arrives(key, request, chunk, last),
-            Event::Refused(key, request, refusal) => {
-                let far = self.fars.get_mut(&key).unwrap();
-                if far.up {
-                    far.asked -= 1;
-                    self.outstanding.remove(&(key, request));
-                    self.scheduler.refused(self.now, key, request, refusal);
-                }
-            }
+            Event::Refused(key, request, refusal) => self.refused(key, request, refusal),
             Event::Verified(key, chunk) => self.verified(key, chunk),
         }
     }
@@ -398,6 +426,7 @@ impl World {
                 far.rate = rate;
                 self.send(key);
             }
+            Fate::Path(passes) => self.pass(key, passes),
             Fate::Lies => far.lies = true,
             Fate::Busy(busy) => far.busy = busy,
             Fate::Dies => self.cut(key),
@@ -447,10 +476,30 @@ impl World {
         self.send(key);
     }
 
+    fn cancelled(&mut self, key: LaneKey, request: u32) {
+        let far = self.fars.get_mut(&key).unwrap();
+        let before = far.queue.len();
+        far.queue.retain(|(id, _)| *id != request);
+        let (dropped, rtt) = (far.queue.len() < before, far.spec.rtt);
+        if dropped {
+            let refused = Event::Refused(key, request, Refusal::Cancelled);
+            self.after(rtt / 2.0 + 1e-6, refused);
+        }
+    }
+
+    fn refused(&mut self, key: LaneKey, request: u32, refusal: Refusal) {
+        let far = self.fars.get_mut(&key).unwrap();
+        if far.up {
+            far.asked -= 1;
+            self.outstanding.remove(&(key, request));
+            self.scheduler.refused(self.now, key, request, refusal);
+        }
+    }
+
     /// Sends the next chunk. Lanes of one peer have rates of their own.
     fn send(&mut self, key: LaneKey) {
         let far = self.fars.get_mut(&key).unwrap();
-        if far.sending || !far.up || far.rate <= 0.0 {
+        if far.sending || !far.up || !far.path || far.rate <= 0.0 {
             return;
         }
         let Some((request, chunks)) = far.queue.front_mut() else {
@@ -473,6 +522,10 @@ impl World {
             arrives = arrives.max(self.downlink_free) + seconds(CHUNK_LEN as f64 / rate);
             self.downlink_free = arrives;
         }
+        arrives += seconds(1.1 * rtt * self.resent(key));
+        let far = self.fars.get_mut(&key).unwrap();
+        far.last_arrival = far.last_arrival.max(arrives);
+        let arrives = far.last_arrival;
         self.push(arrives, Event::Arrives(key, request, chunk, last));
     }
 
