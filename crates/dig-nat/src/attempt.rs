@@ -27,9 +27,11 @@ mod arrivals;
 mod budget;
 mod check;
 mod checks;
+mod choice;
 mod config;
 mod drive;
 mod event;
+pub mod ice;
 mod initiator;
 mod jitter;
 mod keys;
@@ -45,7 +47,8 @@ mod tactic;
 pub use budget::MAX_UNANSWERED;
 pub use check::CHECK;
 pub use config::{
-    AttemptConfig, FreshPort, Local, NatHint, ROUNDS, Strategy, Subnet, UnknownStrategy, is_public,
+    AttemptConfig, FreshPort, Local, NatHint, ROUNDS, RelayUse, Strategy, Subnet, UnknownStrategy,
+    is_public,
 };
 pub use event::{
     Connect, Ended, Failure, LocalPort, Output, PREAMBLE, Path, Port, StreamEvent, StreamFailure,
@@ -64,6 +67,7 @@ use crate::{
 use budget::Budget;
 use checks::Checks;
 use dig_types::{Method, NodeId};
+use ice::IceChecks;
 use jitter::Jitter;
 use keys::{Keys, expand};
 use remote::Remote;
@@ -100,8 +104,12 @@ pub struct Attempt {
     guess: Guess,
     budget: Budget,
     jitter: Jitter,
+    ice: Option<IceChecks>,
     paths: Vec<Path>,
+    /// The initiator's path, given out last.
     chosen: Option<Path>,
+    /// The path, among those given out, over which there is a session.
+    confirmed: Option<Path>,
     /// When the best path so far is taken.
     decide: Option<Duration>,
     outputs: VecDeque<Output>,
@@ -165,11 +173,12 @@ impl Attempt {
     fn new(
         now: Duration,
         role: Role,
-        config: AttemptConfig,
+        mut config: AttemptConfig,
         mut local: Local,
         peer: NodeId,
         id: AttemptId,
     ) -> Self {
+        config.relay.restrict(&mut config.methods, &mut local);
         local.predict();
         let share = expand(&id.0, &config.seed, b"dig-attempt/1 share");
         let methods = Method::ALL
@@ -205,8 +214,10 @@ impl Attempt {
             guess: Guess::default(),
             budget: Budget::new(),
             jitter: Jitter::new(&config.seed),
+            ice: None,
             paths: Vec::new(),
             chosen: None,
+            confirmed: None,
             decide: None,
             outputs: VecDeque::new(),
             ended: false,
@@ -276,6 +287,7 @@ impl Attempt {
             self.decide,
             self.signals.deadline(),
             self.checks.deadline(),
+            self.ice.as_ref().and_then(IceChecks::deadline),
             self.guess.deadline(),
             runs,
         ]
@@ -305,6 +317,11 @@ impl Attempt {
             return;
         }
         self.local.candidates.push(candidate);
+        if candidate.kind == CandidateKind::Relayed && !self.local.relays.contains(&candidate.addr)
+        {
+            self.local.relays.push(candidate.addr);
+        }
+        self.config.relay.restrict(&mut Vec::new(), &mut self.local);
         self.local.predict();
         self.terms.candidates = advertised(&self.local, &self.terms.methods);
         self.terms.fresh = self.local.fresh_addresses();

@@ -4,32 +4,39 @@ use super::{
     Attempt, Role,
     check::{Check, Kind},
     checks::Heard,
+    config::RelayUse,
     event::{Output, PREAMBLE, Path, Port, StreamEvent, StreamFailure, StreamId},
     message::Message,
     methods::Probe,
     signals::Repeat,
     streams::Stage,
 };
-use crate::candidate::Transport;
+use crate::{candidate::Transport, stun::is_stun};
 use dig_types::Method;
 use std::{net::SocketAddr, time::Duration};
 
 impl Attempt {
-    /// A datagram with this attempt's [tag](Attempt::tag) came at that port. What does not prove to be the peer's does nothing.
+    /// A datagram with this attempt's [tag](Attempt::tag), or a STUN message for its [user name](Attempt::ice_ufrag) or in answer to one
+    /// that it sent, came at that port. What does not prove to be the peer's does nothing.
     pub fn on_datagram(&mut self, now: Duration, at: Port, source: SocketAddr, bytes: &[u8]) {
         if !self.advance(now) {
             return;
         }
         let source = SocketAddr::new(source.ip().to_canonical(), source.port());
-        let Some(keys) = &self.keys else { return };
-        let Some(check) = Check::decode(bytes, keys, self.role.other()) else {
-            return;
-        };
         let came = Probe {
             from: at,
             to: source,
         };
-        if !self.agreed(check.method) || !self.admits(came, &check) {
+        if is_stun(bytes) {
+            self.on_stun(came, bytes);
+            return;
+        }
+        let Some(keys) = &self.keys else { return };
+        let Some(check) = Check::decode(bytes, keys, self.role.other()) else {
+            return;
+        };
+        let usable = self.agreed(check.method) && self.may_use(check.method, came);
+        if !usable || !self.admits(came, &check) {
             return;
         }
         if let (Kind::Request, Some(keys)) = (check.kind, &self.keys) {
@@ -66,7 +73,7 @@ impl Attempt {
                     transport: Transport::Udp,
                     remote: probe.to,
                     from: probe.from,
-                    relays: self.relays_on(probe),
+                    relays: self.relays_on(method, probe),
                     stream: None,
                     rtt: Some(rtt),
                 });
@@ -204,27 +211,43 @@ impl Attempt {
         self.found(path);
     }
 
-    fn found(&mut self, path: Path) {
+    /// A path. The responder tells of streams, and of the first datagram path from each port and with fewer relays than before.
+    pub(super) fn found(&mut self, path: Path) {
+        let same = |known: &Path| known.from == path.from && known.stream.is_none();
+        let known = |known: &Path| known.remote == path.remote && known.method == path.method;
+        if path.stream.is_none() && self.paths.iter().any(|path| same(path) && known(path)) {
+            return;
+        }
+        let served = |known: &Path| same(known) && known.relays <= path.relays;
+        let news = path.stream.is_some() || !self.paths.iter().any(served);
         // One from an extra socket was given to be served when the peer was first heard there.
-        if self.role == Role::Responder
-            && !matches!(path.from, Port::Extra(_))
-            && (path.stream.is_some() || self.paths.iter().all(|known| known.stream.is_some()))
-        {
+        if self.role == Role::Responder && news && !matches!(path.from, Port::Extra(_)) {
             self.outputs.push_back(Output::Path(path));
         }
         self.paths.push(path);
     }
 
-    /// How many relays a datagram passes that takes this way.
-    fn relays_on(&self, probe: Probe) -> u8 {
+    /// How many relays a datagram of a method passes that takes this way. What TURN finds passes one even where the peer has not told
+    /// its address yet.
+    pub(super) fn relays_on(&self, method: Method, probe: Probe) -> u8 {
         let theirs = self
             .remote
             .as_ref()
             .is_some_and(|remote| remote.is_relayed(probe.to));
-        u8::from(matches!(probe.from, Port::Relay(_))) + u8::from(theirs)
+        let relays = u8::from(matches!(probe.from, Port::Relay(_))) + u8::from(theirs);
+        relays.max(u8::from(method == Method::Turn))
     }
 
-    fn received(&mut self, method: Method) {
+    /// Whether datagrams may take this way, as relays are to be used.
+    pub(super) fn may_use(&self, method: Method, probe: Probe) -> bool {
+        match self.config.relay {
+            RelayUse::Yes => true,
+            RelayUse::No => self.relays_on(method, probe) == 0,
+            RelayUse::Only => matches!(probe.from, Port::Relay(_)),
+        }
+    }
+
+    pub(super) fn received(&mut self, method: Method) {
         if let Some(run) = self.runs.iter_mut().find(|run| run.method == method) {
             run.received += 1;
         }

@@ -49,6 +49,40 @@ impl FromStr for Strategy {
     }
 }
 
+/// What an attempt does with relays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum RelayUse {
+    /// A relayed path is used until there is a better one.
+    #[default]
+    Yes,
+    /// Only a direct path is wanted: there is a relayed one already.
+    No,
+    /// Nothing leaves this side but through own allocations, and nothing else is told to the peer: it does not learn this side's addresses.
+    Only,
+}
+
+impl RelayUse {
+    /// Leaves of what this side may and has what can be used.
+    pub(super) fn restrict(self, methods: &mut Vec<Method>, local: &mut Local) {
+        let relayed = |c: &Candidate| c.kind == CandidateKind::Relayed;
+        match self {
+            Self::Yes => {}
+            Self::No => {
+                methods.retain(|method| *method != Method::Turn);
+                local.candidates.retain(|c| !relayed(c));
+                local.relays.clear();
+            }
+            Self::Only => {
+                methods.retain(|method| matches!(method, Method::Turn | Method::Ice));
+                local.candidates.retain(relayed);
+                local.subnets.clear();
+                local.fresh.clear();
+                local.nat = NatHint::Unknown;
+            }
+        }
+    }
+}
+
 /// How an attempt goes about it.
 #[derive(Clone)]
 pub struct AttemptConfig {
@@ -68,6 +102,8 @@ pub struct AttemptConfig {
     /// The time-to-live of packets that shall open this side's NAT without reaching the peer's: the hops to the
     /// outermost NAT on this side, plus one. Default: 2, one home router.
     pub opener_ttl: u8,
+    /// What it does with relays. Default: [`RelayUse::Yes`].
+    pub relay: RelayUse,
     /// 32 bytes from the operating system, fresh for each attempt: this side's share of the attempt's key, and what jitter and
     /// transaction numbers come from.
     pub seed: [u8; 32],
@@ -84,6 +120,7 @@ impl AttemptConfig {
             offer_timeout: Duration::from_secs(5),
             grace: Duration::from_millis(20),
             opener_ttl: 2,
+            relay: RelayUse::Yes,
             seed,
         }
     }
@@ -100,6 +137,7 @@ impl fmt::Debug for AttemptConfig {
             .field("offer_timeout", &self.offer_timeout)
             .field("grace", &self.grace)
             .field("opener_ttl", &self.opener_ttl)
+            .field("relay", &self.relay)
             .finish_non_exhaustive()
     }
 }

@@ -3,6 +3,7 @@
 use super::{
     Attempt, Ended, Failure, Role, Strategy,
     budget::Budget,
+    config::RelayUse,
     event::{Output, StreamFailure},
     message::{Answer, Message, Offer},
     methods::{Dial, Pace, Plan, Sides, method},
@@ -16,6 +17,10 @@ use std::time::Duration;
 
 /// How much later than everything else simultaneous open begins in a race: it burns ports, and is mostly not needed.
 const LAST_RESORT: Duration = Duration::from_millis(100);
+
+/// How much later than everything else ICE begins in a race: it asks the same addresses once more, for those whose firewall lets
+/// nothing pass but STUN.
+const SECOND_VOICE: Duration = Duration::from_millis(300);
 
 /// Between rounds, so that two sides that missed each other once do not go on doing so in step.
 const JITTER: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
@@ -42,6 +47,7 @@ impl Attempt {
         for at in 0..self.runs.len() {
             self.drive_run(at);
         }
+        self.drive_ice();
         self.settle();
         self.drive_tactic();
         self.drive_checks();
@@ -57,6 +63,7 @@ impl Attempt {
             self.sent(method, &output);
             self.outputs.push_back(output);
         }
+        self.drive_ice();
     }
 
     fn drive_run(&mut self, at: usize) {
@@ -95,8 +102,13 @@ impl Attempt {
         }
     }
 
-    fn fail_run(&mut self, at: usize) {
-        let outcome = self.runs[at].verdict(&self.streams);
+    pub(super) fn fail_run(&mut self, at: usize) {
+        let given = |path: super::Path| path.method == self.runs[at].method;
+        let outcome = if self.chosen.is_some_and(given) {
+            Outcome::Connected
+        } else {
+            self.runs[at].verdict(&self.streams)
+        };
         self.end_run(at, outcome);
     }
 
@@ -105,6 +117,9 @@ impl Attempt {
         let (now, method) = (self.now, self.runs[at].method);
         self.runs[at].end(now, outcome);
         self.checks.stop(method);
+        if let Some(ice) = self.ice.as_mut().filter(|_| method == Method::Ice) {
+            ice.stop();
+        }
         let doomed = self
             .streams
             .abandon(|stream| stream.method == Some(method) && stream.stage != Stage::Proved);
@@ -117,8 +132,15 @@ impl Attempt {
         let remote = self.remote.as_ref().ok_or("the peer has not answered")?;
         let method = method(name).ok_or("an attempt does not know this method")?;
         let mut plan = method.plan(&Sides::new(&self.local, remote))?;
+        if self.config.relay == RelayUse::Only {
+            plan.dials.clear();
+        }
+        let ice = name == Method::Ice;
+        plan.probes
+            .retain(|probe| ice || self.may_use(name, *probe));
         let all = plan.probes.len();
-        plan.probes.retain(|probe| !self.checks.taken(*probe, name));
+        plan.probes
+            .retain(|probe| ice || !self.checks.taken(*probe, name));
         if all > 0 && plan.probes.is_empty() && plan.dials.is_empty() {
             return Err("another method checks the same addresses".into());
         }
@@ -131,7 +153,9 @@ impl Attempt {
             Ok(plan) => Run::new(self.now, method, plan, limit),
             Err(reason) => Run::skipped(self.now, method, reason),
         };
-        self.checks.hold(method, &run.plan.probes);
+        if method != Method::Ice {
+            self.checks.hold(method, &run.plan.probes);
+        }
         let running = run.is_running();
         let at = self
             .runs
@@ -162,7 +186,11 @@ impl Attempt {
             .filter(|dial| dial.round.is_none_or(|of| of == round))
             .copied()
             .collect();
-        self.checks.start(self.now, method, limit);
+        if method == Method::Ice {
+            self.start_ice(limit);
+        } else {
+            self.checks.start(self.now, method, limit);
+        }
         let timeout = limit.saturating_sub(not_before);
         for dial in dials {
             if let Some(connect) = self
@@ -186,6 +214,10 @@ impl Attempt {
     /// Sends packets that open this side's NAT for the peer's checks.
     pub(super) fn open(&mut self, at: usize) {
         let (method, ttl) = (self.runs[at].method, self.config.opener_ttl);
+        if method == Method::Ice {
+            self.open_ice(at);
+            return;
+        }
         let Some(keys) = &self.keys else { return };
         for output in self
             .checks
@@ -199,20 +231,24 @@ impl Attempt {
     /// The first round of a method in a race: not all of them begin at the same time.
     pub(super) fn begin_later(&mut self, at: usize) -> bool {
         let method = self.runs[at].method;
-        let later = self.config.strategy == Strategy::Race
-            && method == Method::TcpSimultaneousOpen
-            && self.config.first != Some(method);
-        if later {
-            self.runs[at].wait = Wait::Begin(self.now + LAST_RESORT);
+        let later = match method {
+            Method::TcpSimultaneousOpen => LAST_RESORT,
+            Method::Ice if self.agreed(Method::UdpHolePunch) => SECOND_VOICE,
+            _ => return false,
+        };
+        if self.config.strategy != Strategy::Race || self.config.first == Some(method) {
+            return false;
         }
-        later
+        self.runs[at].wait = Wait::Begin(self.now + later);
+        true
     }
 
     /// More is known of either side than when the methods began.
     pub(super) fn replan(&mut self) {
-        if self.remote.is_none() || self.chosen.is_some() {
+        if self.remote.is_none() || self.is_settled() {
             return;
         }
+        self.update_ice();
         for at in 0..self.runs.len() {
             let Run {
                 method,
@@ -227,7 +263,9 @@ impl Attempt {
             let Ok(plan) = self.plan(method) else {
                 continue;
             };
-            self.checks.hold(method, &plan.probes);
+            if method != Method::Ice {
+                self.checks.hold(method, &plan.probes);
+            }
             if skipped {
                 self.runs[at].again(plan, self.now + self.config.method_timeout);
                 self.begin(at, round);
@@ -303,7 +341,7 @@ impl Attempt {
             .find(|run| run.method == method && run.is_running())
     }
 
-    fn sent(&mut self, method: Method, output: &Output) {
+    pub(super) fn sent(&mut self, method: Method, output: &Output) {
         let to = match output {
             Output::Datagram { to, .. } => *to,
             Output::Connect(connect) => connect.to,

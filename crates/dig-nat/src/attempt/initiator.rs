@@ -1,16 +1,10 @@
-//! The side that made the offer: it leads and chooses.
+//! The side that made the offer: it leads.
 
 use super::{
-    Answer, Attempt, Ended, Failure, Message, Role, Step, Strategy,
-    event::{Output, Path},
-    keys::Keys,
-    methods::{Pace, Probe},
-    remote::Remote,
-    run::Wait,
-    signals::Repeat,
-    streams::Stage,
+    Answer, Attempt, Failure, Message, Role, Step, Strategy, keys::Keys, methods::Pace,
+    remote::Remote, run::Wait, signals::Repeat,
 };
-use crate::{signaling::Observed, trace::Outcome};
+use crate::signaling::Observed;
 use dig_types::Method;
 use std::time::Duration;
 
@@ -47,7 +41,7 @@ impl Attempt {
             Message::Answer(answer) => self.on_answer(answer, observed),
             Message::Ready(step) => self.on_ready(step),
             Message::Wide(wide) => self.on_wide(wide),
-            Message::Stop(_) if self.chosen.is_none() => self.give_up(Failure::PeerStopped),
+            Message::Stop(_) => self.on_stop(),
             _ => {}
         }
     }
@@ -72,6 +66,7 @@ impl Attempt {
         let mut remote = Remote::new(Role::Responder, answer.terms);
         remote.observe(observed);
         self.remote = Some(remote);
+        self.prepare_ice();
         self.welcome_early();
         let mut methods: Vec<Method> = self
             .terms
@@ -90,7 +85,7 @@ impl Attempt {
         }
     }
 
-    fn begin_method(&mut self, method: Method) {
+    pub(super) fn begin_method(&mut self, method: Method) {
         let timeout = self.config.method_timeout;
         let timeout = if method == Method::Local {
             timeout.min(LOCAL)
@@ -115,7 +110,7 @@ impl Attempt {
         };
         let pace = self.runs[at].plan.pace;
         let told =
-            self.config.strategy == Strategy::Race && round == 0 && pace != Pace::Synchronised;
+            self.config.strategy == Strategy::Race && round == 0 && !self.runs[at].is_announced();
         let rtt = self.signaling.unwrap_or(UNMEASURED);
         if !told {
             self.say(&Message::Go(step));
@@ -165,127 +160,5 @@ impl Attempt {
                     .at(self.now + again, Repeat::Message(opened.clone()));
             }
         }
-    }
-
-    /// Chooses a path when it is time to; begins the next method when there is none, and ends when there is no next.
-    pub(super) fn consider(&mut self) {
-        if self.chosen.is_some() || self.remote.is_none() {
-            if self.remote.is_none() && self.limit.is_some_and(|limit| limit <= self.now) {
-                self.give_up(Failure::NoSignal);
-            }
-            return;
-        }
-        if let Some(best) = self.best() {
-            let better = self
-                .runs
-                .iter()
-                .any(|run| run.is_running() && rank(run.method) < rank(best.method));
-            let decide = *self.decide.get_or_insert(self.now + self.config.grace);
-            if !better || decide <= self.now || self.config.strategy == Strategy::Sequential {
-                self.choose(best);
-            }
-            return;
-        }
-        self.decide = None;
-        while !self.runs.iter().any(|run| run.is_running()) {
-            let Some(method) = self.waiting.pop_front() else {
-                self.say(&Message::Stop(None));
-                self.give_up(Failure::NoPath);
-                return;
-            };
-            self.begin_method(method);
-        }
-    }
-
-    fn best(&self) -> Option<Path> {
-        self.paths
-            .iter()
-            .min_by_key(|path| (rank(path.method), path.rtt.unwrap_or(Duration::MAX)))
-            .copied()
-    }
-
-    fn choose(&mut self, path: Path) {
-        self.chosen = Some(path);
-        self.decide = None;
-        self.outputs.push_back(Output::Path(path));
-        for at in 0..self.runs.len() {
-            if self.runs[at].method == path.method {
-                self.end_run(at, Outcome::Connected);
-                self.runs[at].amend(self.now, Outcome::Connected);
-            } else if self.runs[at].is_running() {
-                self.end_run(at, Outcome::Cancelled);
-            }
-        }
-        self.signals.settle(|_| true);
-        let doomed = self.streams.abandon(|stream| stream.stage != Stage::Proved);
-        self.outputs
-            .extend(doomed.into_iter().map(|id| Output::Abandon { id }));
-    }
-
-    /// The session over the path given is made: the others are given up, and the peer is told. Not sooner: a peer that is told
-    /// before it has read what comes over the path closes it. Of no effect on the responder.
-    pub fn confirm(&mut self, now: Duration) {
-        if !self.advance(now) {
-            return;
-        }
-        if let Some(path) = self.chosen {
-            self.say(&Message::Stop(Some(path.method)));
-            self.finish(Ended::Connected(path.method));
-        }
-    }
-
-    /// The session over the path given does not work. Another one follows, if there is one: one that answered too, or
-    /// one by the methods that were cancelled for this one. Of no effect on the responder, and for any other path.
-    pub fn reject_path(&mut self, now: Duration, path: &Path) {
-        if !self.advance(now) || self.chosen != Some(*path) {
-            return;
-        }
-        self.chosen = None;
-        self.paths.retain(|known| known != path);
-        if path.transport == crate::candidate::Transport::Udp {
-            self.checks.forget(Probe {
-                from: path.from,
-                to: path.remote,
-            });
-        }
-        let doomed = self
-            .streams
-            .abandon(|stream| path.stream == Some(stream.id));
-        self.outputs
-            .extend(doomed.into_iter().map(|id| Output::Abandon { id }));
-        if let Some(run) = self.runs.iter_mut().find(|run| run.method == path.method) {
-            run.amend(
-                self.now,
-                Outcome::Failed("the path answered, but no session came about over it".into()),
-            );
-        }
-        if self.paths.is_empty() {
-            self.revive();
-        }
-        self.drive();
-    }
-
-    /// Tries what was cancelled once more, from the beginning.
-    fn revive(&mut self) {
-        for at in 0..self.runs.len() {
-            if self.runs[at].outcome == Outcome::Cancelled {
-                let method = self.runs[at].method;
-                let round = self.runs[at].round.saturating_add(1);
-                if let Some(at) = self.enlist(method, self.now + self.config.method_timeout) {
-                    self.runs[at].plan.rounds = self.runs[at].plan.rounds.saturating_add(round);
-                    self.begin_round(at, round);
-                }
-            }
-        }
-    }
-}
-
-/// Which path is preferred: what passes least on its way. UDP and TCP count alike.
-fn rank(method: Method) -> u8 {
-    match method {
-        Method::Local => 0,
-        Method::Direct => 1,
-        Method::Pcp | Method::NatPmp | Method::Upnp => 2,
-        _ => 3,
     }
 }

@@ -1,6 +1,6 @@
 //! The key that both sides of an attempt share, and what they prove with it.
 
-use super::event::PREAMBLE;
+use super::{event::PREAMBLE, ice::Credentials};
 use crate::trace::AttemptId;
 use aws_lc_rs::{constant_time, hmac};
 use dig_types::Method;
@@ -64,6 +64,8 @@ impl Role {
 pub(super) struct Keys {
     tag: Tag,
     mac: hmac::Key,
+    /// What either side's credentials for ICE are made of; the initiator's first.
+    ice: [[u8; 32]; 2],
 }
 
 impl fmt::Debug for Keys {
@@ -82,6 +84,21 @@ impl Keys {
         Self {
             tag: Tag::of(attempt),
             mac: hmac::Key::new(hmac::HMAC_SHA256, &key),
+            ice: [
+                expand(&attempt.0, &shares, b"dig-attempt/1 ice initiator"),
+                expand(&attempt.0, &shares, b"dig-attempt/1 ice responder"),
+            ],
+        }
+    }
+
+    /// What a side proves itself with in STUN checks: 48 bits of name and 128 bits of password, as hexadecimal digits (RFC 8445 §5.3
+    /// asks for 24 and 128).
+    pub(super) fn credentials(&self, role: Role) -> Credentials {
+        let secret = &self.ice[usize::from(role.number())];
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        Credentials {
+            ufrag: hex(&secret[..6]),
+            password: hex(&secret[6..22]),
         }
     }
 

@@ -5,10 +5,12 @@
 //! [`Pace`] asks for.
 
 mod direct;
+mod ice;
 mod local;
 mod mapped;
 mod tcp_hole_punch;
 mod tcp_simultaneous_open;
+mod turn;
 mod udp_hole_punch;
 
 use super::{
@@ -21,8 +23,8 @@ use dig_types::Method;
 use std::{fmt, net::SocketAddr};
 
 pub use {
-    direct::Direct, local::LocalNetwork, mapped::Mapped, tcp_hole_punch::TcpHolePunch,
-    tcp_simultaneous_open::TcpSimultaneousOpen, udp_hole_punch::UdpHolePunch,
+    direct::Direct, ice::Ice, local::LocalNetwork, mapped::Mapped, tcp_hole_punch::TcpHolePunch,
+    tcp_simultaneous_open::TcpSimultaneousOpen, turn::Turn, udp_hole_punch::UdpHolePunch,
 };
 
 /// One way of getting a path.
@@ -34,7 +36,7 @@ pub trait TraversalMethod: fmt::Debug + Send + Sync {
     fn plan(&self, sides: &Sides<'_>) -> Result<Plan, String>;
 }
 
-/// The method of that name; `None` for one that needs a relay, which is not an attempt's business.
+/// The method of that name; `None` for one that this version does not know.
 pub fn method(method: Method) -> Option<Box<dyn TraversalMethod>> {
     Some(match method {
         Method::Local => Box::new(LocalNetwork),
@@ -43,6 +45,8 @@ pub fn method(method: Method) -> Option<Box<dyn TraversalMethod>> {
         Method::TcpHolePunch => Box::new(TcpHolePunch),
         Method::UdpHolePunch => Box::new(UdpHolePunch),
         Method::TcpSimultaneousOpen => Box::new(TcpSimultaneousOpen),
+        Method::Ice => Box::new(Ice),
+        Method::Turn => Box::new(Turn),
         _ => return None,
     })
 }
@@ -82,6 +86,12 @@ impl Probe {
     /// From the node's one port.
     pub fn shared(to: SocketAddr) -> Self {
         let from = Port::Shared;
+        Self { from, to }
+    }
+
+    /// From an own allocation with that relayed address.
+    pub fn relay(relayed: SocketAddr, to: SocketAddr) -> Self {
+        let from = Port::Relay(relayed);
         Self { from, to }
     }
 }
@@ -155,7 +165,12 @@ impl<'a> Sides<'a> {
         Self { local, peer, fresh }
     }
 
-    /// The peer's candidates of that sort which this side may and can reach.
+    /// The peer's candidates which this side may and can reach.
+    pub(super) fn peer(&self) -> &[Candidate] {
+        &self.peer
+    }
+
+    /// Those of that sort.
     fn targets(&self, sort: impl Fn(&Candidate) -> bool) -> Vec<Candidate> {
         self.peer.iter().copied().filter(sort).collect()
     }

@@ -14,6 +14,9 @@ use std::net::{IpAddr, SocketAddr};
 /// Addresses kept of those that carriers saw the peer at.
 const MAX_OBSERVED: usize = 8;
 
+/// Relayed addresses used of the peer's: a node has allocations on two servers at most.
+const MAX_RELAYED: usize = 2;
+
 /// What the peer says of itself and what carriers say of it.
 #[derive(Debug, Clone)]
 pub(super) struct Remote {
@@ -59,7 +62,14 @@ impl Remote {
     /// The peer's candidates that may be tried, and where a carrier sees its datagrams come from on hosts that it
     /// did not name itself.
     pub(super) fn candidates(&self, local: &Local) -> Vec<Candidate> {
-        let allowed = |candidate: &Candidate| self.may_try(candidate.addr.ip(), local);
+        let mut relayed = 0;
+        let allowed = |candidate: &Candidate| {
+            if candidate.kind != CandidateKind::Relayed {
+                return self.may_try(candidate.addr.ip(), local);
+            }
+            relayed += 1;
+            relayed <= MAX_RELAYED && Self::may_relay(candidate.addr.ip(), local)
+        };
         let mut candidates: Vec<Candidate> = self
             .terms
             .candidates
@@ -74,7 +84,8 @@ impl Remote {
         {
             let named = candidates
                 .iter()
-                .any(|c| c.transport == Transport::Udp && c.addr.ip() == seen.addr.ip());
+                .filter(|c| c.transport == Transport::Udp && c.kind != CandidateKind::Relayed)
+                .any(|c| c.addr.ip() == seen.addr.ip());
             if !named && candidates.len() < MAX_CANDIDATES && self.may_try(seen.addr.ip(), local) {
                 let kind = CandidateKind::ServerReflexive;
                 candidates.push(Candidate {
@@ -137,6 +148,13 @@ impl Remote {
             (addr.port() != 0 && self.may_try(addr.ip(), local)).then_some(*addr)
         };
         self.terms.fresh.iter().map(allowed).collect()
+    }
+
+    /// Whether packets may go to a relay because the peer says that it has an allocation there. No carrier sees the peer at a relay: what
+    /// protects others is that there are few of these, in a public place or on a network that both are on, and the attempt's budget.
+    fn may_relay(ip: IpAddr, local: &Local) -> bool {
+        let place = !ip.is_multicast() && !ip.is_unspecified();
+        place && (is_public(ip) || local.shares_network(ip))
     }
 
     /// Whether packets may go to an address because the peer asks for it. Whoever answers an offer is told by strangers
@@ -243,6 +261,30 @@ mod tests {
         check(Role::Responder, &[], "44.1.1.2:5000", true);
         check(Role::Responder, &[], "192.168.8.9:5000", false);
         check(Role::Responder, &[], "127.0.0.1:5000", false);
+    }
+
+    #[test]
+    fn two_relays_of_a_peer_are_tried_wherever_the_public_sees_them() {
+        let addrs = [
+            "127.0.0.1:1",
+            "44.9.9.9:49160",
+            "44.9.9.8:49160",
+            "44.9.9.7:49160",
+        ];
+        for (role, skip) in [(Role::Initiator, 0), (Role::Responder, 1)] {
+            let mut remote = remote(role, &addrs[skip..], &["44.1.1.1:9"]);
+            for candidate in &mut remote.terms.candidates {
+                candidate.kind = CandidateKind::Relayed;
+            }
+            let found: Vec<_> = remote
+                .candidates(&local())
+                .iter()
+                .filter(|c| c.kind == CandidateKind::Relayed)
+                .map(|c| c.addr.to_string())
+                .collect();
+            // One that may not be tried counts as well: who names such a thing gets nothing for it.
+            assert_eq!(found, &addrs[1..3 - usize::from(skip == 0)], "{role:?}");
+        }
     }
 
     #[test]

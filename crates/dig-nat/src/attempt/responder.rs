@@ -38,10 +38,12 @@ impl Attempt {
         if self.terms.methods.is_empty() {
             return Err(OfferRefused::NoMethod);
         }
+        self.prepare_ice();
         self.extend();
         if self.config.strategy == Strategy::Race {
             for method in self.terms.methods.clone() {
                 if let Some(at) = self.enlist(method, self.now + self.config.method_timeout + SLACK)
+                    && !self.runs[at].is_announced()
                 {
                     self.prepare(at);
                 }
@@ -179,7 +181,7 @@ impl Attempt {
         if self.limit.is_none_or(|limit| self.now < limit) {
             return;
         }
-        let used = self.paths.first().map(|path| path.method);
+        let used = self.best().map(|path| path.method);
         for at in 0..self.runs.len() {
             let connected = used == Some(self.runs[at].method);
             let outcome = if connected {

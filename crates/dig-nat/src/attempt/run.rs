@@ -75,6 +75,11 @@ impl Run {
         run
     }
 
+    /// Whether the responder begins it on the initiator's word, in a race too.
+    pub(super) fn is_announced(&self) -> bool {
+        self.plan.pace == Pace::Synchronised || self.method == Method::Ice
+    }
+
     pub(super) fn is_running(&self) -> bool {
         self.outcome == Outcome::Running
     }
