@@ -13,6 +13,7 @@ use std::{net::SocketAddr, time::Duration};
 pub(crate) fn adapt(
     lane: dig_session::Lane,
     introductions: &Introductions,
+    relayed: bool,
 ) -> (Lane, LaneSender, LaneId) {
     let session = lane.info();
     let info = LaneInfo {
@@ -27,7 +28,7 @@ pub(crate) fn adapt(
             // Any later transport is a byte stream too.
             _ => Carrier::TlsTcp,
         },
-        relayed: false,
+        relayed,
         max_requests: session.max_requests,
     };
     let (sender, receiver) = lane.split();
@@ -66,6 +67,14 @@ impl FrameSender for Sender {
 
     fn trust(&self) {
         self.0.trust();
+    }
+
+    fn ping(&self) {
+        self.0.ping();
+    }
+
+    fn silence(&self) -> Option<Duration> {
+        Some(self.0.silence())
     }
 }
 

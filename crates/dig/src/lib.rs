@@ -18,6 +18,7 @@
 //! [`client`].
 
 mod datagrams;
+mod diagnosis;
 mod examination;
 mod home;
 mod interfaces;
@@ -38,6 +39,7 @@ pub use dig_session as session;
 pub use dig_transfer as transfer;
 pub use dig_types as types;
 
+pub use diagnosis::{Diagnosis, FoundLink};
 pub use dig_client::{
     Destination, Download, DownloadError, DownloadErrorKind, DownloadEvent, DownloadOptions,
     Downloaded, FileClient, Listing, PathFilter, Progress, Verified, What,
@@ -45,7 +47,7 @@ pub use dig_client::{
 pub use dig_discovery::AnnounceLevel;
 pub use dig_host::{FileHost, HostEvent, Share, ShareError, ShareOptions};
 pub use dig_identity::Algorithm;
-pub use dig_nat::attempt::Strategy as PathStrategy;
+pub use dig_nat::{attempt::Strategy as PathStrategy, turn::TurnServer};
 pub use dig_transfer::{lane::Carrier, scheduler::Strategy};
 pub use dig_types::{
     ContentHash, ContentKind, ContentName, HexError, Method, NodeId, PeerAddr, Sha256Hash, Ticket,

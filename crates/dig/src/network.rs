@@ -5,13 +5,16 @@ use dig_discovery::Networks;
 use dig_host::Listener;
 use dig_identity::Signer;
 use dig_nat::{
+    attempt::Port,
     gather::Wanted,
     io::{OsUdp, Sorted, TcpPort, UdpHub},
     mapping::PortMapperConfig,
     rendezvous::CarrierEvent,
     report::io::hops_to_nat,
     signaling::prekey::{PrekeyError, Prekeys},
+    trace::Trace,
     traversal::{NatConfig, NatTraversalManager, Parts, Path, PathMemory},
+    turn::RelayWanted,
 };
 use dig_session::{Endpoint, PlainUdp, SessionConfig, StreamDialer, TcpDialer};
 use dig_transfer::{lane::Lane, serve::Server};
@@ -34,13 +37,17 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 mod dial;
+mod keeping;
 mod links;
 mod query;
+mod roaming;
+mod sockets;
 mod traverse;
 mod via;
 
 use links::Links;
 pub(crate) use query::LaneQuery;
+use sockets::Sockets;
 use via::Via;
 
 /// Accepted lanes that wait for the host.
@@ -85,12 +92,13 @@ struct Inner {
     listens_at: IpAddr,
     accepted: AsyncMutex<mpsc::Receiver<Lane>>,
     links: Links,
+    sockets: Arc<Sockets>,
     introductions: Introductions,
     paths: PathOptions,
     nat: NatTraversalManager,
     tcp: TcpPort,
     via: Via,
-    wanted: OnceLock<Wanted>,
+    wanted: OnceLock<(Wanted, RelayWanted)>,
     started: Instant,
     measured: AtomicBool,
     stop: CancellationToken,
@@ -130,7 +138,8 @@ impl NetworkManager {
         let nat =
             NatTraversalManager::new(nat_config(&paths, listens_at), parts).map_err(failed)?;
         let endpoint = Endpoint::new(SessionConfig { port, ..config }, signer, clock)?;
-        endpoint.attach_datagrams(Arc::new(SharedUdp::new(udp, hub)))?;
+        endpoint.attach_datagrams(Arc::new(SharedUdp::new(udp, hub, Port::Shared)))?;
+        let sockets = Sockets::new(endpoint.clone());
         let (sender, accepted) = mpsc::channel(ACCEPT_QUEUE);
         let inner = Arc::new(Inner {
             endpoint,
@@ -139,7 +148,8 @@ impl NetworkManager {
             port,
             listens_at,
             accepted: AsyncMutex::new(accepted),
-            links: Links::new(introductions.clone()),
+            links: Links::new(introductions.clone(), sockets.clone()),
+            sockets,
             introductions,
             paths,
             nat,
@@ -157,6 +167,12 @@ impl NetworkManager {
         tasks.spawn(accept_paths(inner.clone(), sender));
         tasks.spawn(tell_where_seen(inner.clone()));
         tasks.spawn(publish_prekeys(inner.clone()));
+        tasks.spawn(roaming::roam(inner.clone()));
+        tasks.spawn(sockets::attach_relays(
+            inner.sockets.clone(),
+            inner.nat.relays().watch(),
+            inner.stop.clone(),
+        ));
         for via in inner.paths.via.clone() {
             Via::want(&inner, via);
         }
@@ -207,9 +223,10 @@ impl NetworkManager {
         mapped.collect()
     }
 
-    /// Keeps the outside addresses known from now on: a node that shares may be asked for a path at any time.
+    /// Keeps the outside addresses known and relays ready from now on: a node that shares may be asked for a path at any time.
     pub(crate) fn keep_addresses_fresh(&self) {
-        let wanted = || self.0.nat.gatherer().want();
+        let nat = &self.0.nat;
+        let wanted = || (nat.gatherer().want(), nat.relays().want());
         self.0.wanted.get_or_init(wanted);
     }
 
@@ -230,6 +247,11 @@ impl NetworkManager {
     pub async fn via_settled(&self, patience: Duration) -> Vec<PeerAddr> {
         self.0.via.settled(patience).await;
         self.0.via.down()
+    }
+
+    /// What was tried in attempts that have ended, the latest first.
+    pub(crate) fn traces(&self) -> Vec<Trace> {
+        self.0.nat.traces()
     }
 
     /// Closes every lane and the sockets, and removes mappings from routers.
@@ -292,11 +314,20 @@ async fn accept_tcp(inner: Arc<Inner>, listener: TcpListener, accepted: mpsc::Se
     }
 }
 
-/// Streams of attempts that others began: this side is the server of the session.
+/// Paths of attempts that others began: this side is the server of the session.
 async fn accept_paths(inner: Arc<Inner>, accepted: mpsc::Sender<Lane>) {
     while let Some(found) = inner.nat.incoming().await {
-        let Path::Tcp { stream, remote } = found.path else {
-            continue;
+        let (stream, remote) = match found.path {
+            Path::Tcp { stream, remote } => (stream, remote),
+            Path::Udp { remote, from } => {
+                if found.relayed {
+                    inner.sockets.note_relay(found.peer, remote);
+                }
+                if let Err(error) = inner.sockets.socket_of(from) {
+                    tracing::debug!(%remote, %error, "no session over the path");
+                }
+                continue;
+            }
         };
         let (inner, accepted) = (inner.clone(), accepted.clone());
         inner.clone().tasks.spawn(async move {
@@ -362,6 +393,9 @@ fn nat_config(paths: &PathOptions, listens_at: IpAddr) -> NatConfig {
     config.methods.clone_from(&paths.methods);
     config.strategy = paths.strategy;
     config.peers.clone_from(&paths.peers);
+    config.turn.clone_from(&paths.turn);
+    config.relay_only = paths.relay_only;
+    config.birthday = paths.birthday;
     config.stun = paths.stun.iter().map(ToString::to_string).collect();
     let mapped = paths.port_mapping && !listens_at.is_loopback();
     config.port_mapping = mapped.then(PortMapperConfig::default);

@@ -1,6 +1,6 @@
 //! How a node finds paths through NATs and firewalls.
 
-use dig_nat::attempt::Strategy;
+use dig_nat::{attempt::Strategy, turn::TurnServer};
 use dig_types::{Method, NodeId, PeerAddr};
 use std::{collections::BTreeSet, fmt, io, net::SocketAddr, str::FromStr};
 
@@ -96,6 +96,13 @@ pub struct PathOptions {
     pub strategy: Strategy,
     /// Whether routers are asked to map the node's port. Default: yes; never where the node listens on loopback only.
     pub port_mapping: bool,
+    /// Servers that relay where nothing direct is possible, and until it is. Default: none.
+    pub turn: Vec<TurnServer>,
+    /// Whether nothing but relays may be used: peers then learn no address of this node. Default: no.
+    pub relay_only: bool,
+    /// Whether a NAT that gives each destination another port may be met by many packets to one peer (the birthday method). Default: yes; it
+    /// fills some hundred entries of the router's table for half a minute.
+    pub birthday: bool,
     /// Peers that introduce this node to others. Default: none.
     pub via: Vec<PeerAddr>,
     /// The only peers whose offers are answered; [`NodeBuilder::trust`](crate::NodeBuilder::trust) sets it too. Default: everybody's.
@@ -109,6 +116,9 @@ impl Default for PathOptions {
             methods: Method::ALL.to_vec(),
             strategy: Strategy::Race,
             port_mapping: true,
+            turn: Vec::new(),
+            relay_only: false,
+            birthday: true,
             via: Vec::new(),
             peers: None,
         }

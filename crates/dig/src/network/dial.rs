@@ -1,9 +1,9 @@
 //! Dialling a peer: QUIC and TLS over TCP at once, at every address.
 
-use super::{Inner, NetworkManager, is_local, traverse::traverse};
+use super::{Inner, NetworkManager, is_local, keeping::Keeping, traverse::traverse};
 use dig_client::{Connector, Dial, DialFailure, DialFailureClass, Method, Timing};
 use dig_discovery::Networks;
-use dig_nat::attempt::Strategy;
+use dig_nat::{attempt::Strategy, traversal::Wish};
 use dig_session::{ConnectError, HandshakeError, Lane};
 use dig_types::{NodeId, PeerRecord, Transport};
 use futures::{
@@ -24,16 +24,10 @@ const SECOND_LANE: Duration = Duration::from_secs(5);
 impl Connector for NetworkManager {
     fn connect(&self, peer: PeerRecord) -> BoxStream<'static, Dial> {
         let inner = self.0.clone();
-        if let Some((link, method)) = inner.links.existing(peer.node, &peer.addrs) {
-            return stream::iter([Dial::Up {
-                link,
-                method,
-                timing: Timing::default(),
-            }])
-            .boxed();
-        }
-        stream::unfold(Dialling::new(inner, peer), |mut dialling| async {
-            Some((dialling.next().await?, dialling))
+        let existing = inner.links.existing(peer.node, &peer.addrs);
+        let keeping = Keeping::new(inner, peer, existing);
+        stream::unfold(keeping, |mut keeping| async {
+            Some((keeping.next().await?, keeping))
         })
         .boxed()
     }
@@ -55,9 +49,10 @@ pub(super) enum Failed {
 }
 
 /// A peer that is being dialled.
-struct Dialling {
+pub(super) struct Dialling {
     inner: Arc<Inner>,
     peer: PeerRecord,
+    wish: Wish,
     started: Instant,
     /// What can be told without waiting.
     ready: VecDeque<Dial>,
@@ -65,8 +60,12 @@ struct Dialling {
     running: FuturesUnordered<BoxFuture<'static, Outcome>>,
     /// The ways that need the peer's help.
     traversal: Option<BoxStream<'static, Step>>,
-    /// Where the first lane came up; others are not waited for.
+    /// Whether these are over.
+    helped: bool,
+    /// Where the first direct lane came up; others are not waited for.
     chosen: Option<(Option<SocketAddr>, Instant)>,
+    /// Whether a relayed lane is up: only the peer's help leads to a better one.
+    relayed: bool,
 }
 
 /// News of the ways that need the peer's help.
@@ -80,7 +79,8 @@ pub(super) enum Step {
 }
 
 impl Dialling {
-    fn new(inner: Arc<Inner>, peer: PeerRecord) -> Self {
+    /// Begins to dial. Where only a direct path is [wished](Wish) for, the peer's own addresses have been tried.
+    pub(super) fn new(inner: Arc<Inner>, peer: PeerRecord, wish: Wish) -> Self {
         let networks = Networks::current().unwrap_or_default();
         let mut dialling = Self {
             inner,
@@ -88,9 +88,17 @@ impl Dialling {
             ready: VecDeque::new(),
             running: FuturesUnordered::new(),
             traversal: None,
+            helped: false,
             chosen: None,
+            relayed: false,
+            wish,
             peer,
         };
+        if dialling.inner.paths.relay_only || wish == Wish::Direct && !dialling.inner.via.is_empty()
+        {
+            dialling.traverse();
+            return dialling;
+        }
         for addr in dialling.peer.addrs.clone().into_iter().take(MAX_ADDRS) {
             let method = method(&networks, &addr);
             dialling.dial(method, addr, &[Transport::Udp, Transport::Tcp]);
@@ -126,11 +134,12 @@ impl Dialling {
     /// Begins the ways that need the peer's help, once.
     fn traverse(&mut self) {
         if self.traversal.is_none() {
-            self.traversal = Some(traverse(self.inner.clone(), &self.peer));
+            self.traversal = Some(traverse(self.inner.clone(), &self.peer, self.wish));
         }
     }
 
-    async fn next(&mut self) -> Option<Dial> {
+    /// News of it; `None` when nothing is left to try.
+    pub(super) async fn next(&mut self) -> Option<Dial> {
         loop {
             if let Some(dial) = self.ready.pop_front() {
                 return Some(dial);
@@ -169,8 +178,13 @@ impl Dialling {
     /// What happens next; `None` when nothing is left to try.
     async fn step(&mut self) -> Option<Step> {
         loop {
+            // The peer helped, and found no more than a relay: addresses that have not answered by now will not.
+            if self.relayed && self.helped {
+                return None;
+            }
+            let helps = self.traversal.is_some() && !self.helped;
             let traversal = self.traversal.as_mut();
-            let helped = async {
+            let help = async {
                 match traversal {
                     Some(traversal) => traversal.next().await,
                     None => None,
@@ -179,7 +193,10 @@ impl Dialling {
             tokio::select! {
                 biased;
                 Some(outcome) = self.running.next() => return Some(Step::Done(Box::new(outcome))),
-                Some(step) = helped => return Some(step),
+                step = help, if helps => match step {
+                    Some(step) => return Some(step),
+                    None => self.helped = true,
+                },
                 // One after the other: what needs the peer's help comes when its addresses have failed.
                 else => match self.traversal {
                     None => self.traverse(),
@@ -199,7 +216,10 @@ impl Dialling {
         match (lane, self.chosen) {
             (Ok(_), Some((chosen, _))) if chosen != addr => None,
             (Ok(lane), _) => {
-                if self.chosen.is_none() {
+                let relayed = self.inner.sockets.is_relayed(lane.info());
+                if relayed {
+                    self.relayed = true;
+                } else if self.chosen.is_none() {
                     self.chosen = Some((addr, Instant::now()));
                     self.traversal = None;
                 }

@@ -1,5 +1,6 @@
 //! The lanes of a node, in and out: how many there may be, and which can be used again.
 
+use super::sockets::Sockets;
 use crate::{introductions::Introductions, lane};
 use dig_nat::rendezvous::LaneId;
 use dig_session::{Direction, LaneSender, PeerId, Pool};
@@ -15,21 +16,38 @@ const TOO_MANY: u16 = 4;
 
 /// A link that this node dialled and how its path was found, or a lane that a peer dialled: only the first can be used
 /// again from here.
-type Kept = Option<(Weak<Link>, Method)>;
+type Dialled = Option<(Weak<Link>, Method)>;
+
+/// What is kept of a lane.
+#[derive(Debug)]
+struct Kept {
+    dialled: Dialled,
+    sender: LaneSender,
+}
 
 /// Every open lane.
 #[derive(Debug, Clone)]
 pub(super) struct Links {
     pool: Arc<Mutex<Pool<Kept>>>,
     introductions: Introductions,
+    sockets: Arc<Sockets>,
 }
 
 impl Links {
-    pub(super) fn new(introductions: Introductions) -> Self {
+    pub(super) fn new(introductions: Introductions, sockets: Arc<Sockets>) -> Self {
         Self {
             pool: Arc::default(),
             introductions,
+            sockets,
         }
+    }
+
+    /// Every lane that is open.
+    pub(super) fn senders(&self) -> Vec<LaneSender> {
+        let pool = self.pool();
+        pool.iter()
+            .map(|(_, _, kept)| kept.sender.clone())
+            .collect()
     }
 
     fn pool(&self) -> MutexGuard<'_, Pool<Kept>> {
@@ -44,7 +62,7 @@ impl Links {
     ) -> Option<(Arc<Link>, Method)> {
         let pool = self.pool();
         let up = |kept: &Kept| {
-            let (link, method) = kept.as_ref()?;
+            let (link, method) = kept.dialled.as_ref()?;
             let link = link.upgrade().filter(|link| !link.is_closed())?;
             Some((link, *method))
         };
@@ -69,9 +87,13 @@ impl Links {
         method: Method,
     ) -> Option<(Arc<Link>, LaneId)> {
         let peer = peer_of(&lane);
-        let (lane, sender, id) = lane::adapt(lane, &self.introductions);
+        let relayed = self.sockets.is_relayed(lane.info());
+        let (lane, sender, id) = lane::adapt(lane, &self.introductions, relayed);
         let link = Link::start(lane, server.clone());
-        let kept = Some((Arc::downgrade(&link), method));
+        let kept = Kept {
+            dialled: Some((Arc::downgrade(&link), method)),
+            sender: sender.clone(),
+        };
         match self.pool().insert(peer, Direction::Outgoing, kept) {
             Ok(key) => {
                 self.forget_when_closed(key, id, sender);
@@ -88,8 +110,13 @@ impl Links {
     /// Counts a lane that a peer dialled; `None` if there are as many as allowed.
     pub(super) fn accepted(&self, lane: dig_session::Lane) -> Option<Lane> {
         let peer = peer_of(&lane);
-        let (lane, sender, id) = lane::adapt(lane, &self.introductions);
-        match self.pool().insert(peer, Direction::Inbound, None) {
+        let relayed = self.sockets.is_relayed(lane.info());
+        let (lane, sender, id) = lane::adapt(lane, &self.introductions, relayed);
+        let kept = Kept {
+            dialled: None,
+            sender: sender.clone(),
+        };
+        match self.pool().insert(peer, Direction::Inbound, kept) {
             Ok(key) => {
                 self.forget_when_closed(key, id, sender);
                 Some(lane)
@@ -104,9 +131,12 @@ impl Links {
 
     fn forget_when_closed(&self, key: dig_session::PoolKey, id: LaneId, sender: LaneSender) {
         let links = self.clone();
+        let socket = sender.info().socket;
+        self.sockets.lane_up(socket);
         tokio::spawn(async move {
             sender.closed().await;
             links.pool().remove(key);
+            links.sockets.lane_down(socket);
             links.introductions.left(id);
         });
     }

@@ -7,7 +7,7 @@ use super::{
 };
 use dig_nat::{
     attempt::Role,
-    traversal::{Connecting, FoundPath, Path, Progress},
+    traversal::{Connecting, FoundPath, Path, Progress, Wish},
 };
 use dig_session::{Lane, TcpDialer};
 use dig_types::{NodeId, PeerRecord};
@@ -19,7 +19,11 @@ use tokio::time::Instant;
 const RENDEZVOUS: Duration = Duration::from_secs(5);
 
 /// Tries what needs the peer's help; nothing at all where its id is unknown or nobody can introduce us.
-pub(super) fn traverse(inner: Arc<Inner>, peer: &PeerRecord) -> BoxStream<'static, Step> {
+pub(super) fn traverse(
+    inner: Arc<Inner>,
+    peer: &PeerRecord,
+    wish: Wish,
+) -> BoxStream<'static, Step> {
     let Some(node) = peer.node else {
         return stream::empty().boxed();
     };
@@ -32,6 +36,7 @@ pub(super) fn traverse(inner: Arc<Inner>, peer: &PeerRecord) -> BoxStream<'stati
     let traversal = Traversal {
         inner,
         node,
+        wish,
         stage: Stage::Rendezvous,
     };
     stream::unfold(traversal, |mut traversal| async {
@@ -45,6 +50,7 @@ pub(super) fn traverse(inner: Arc<Inner>, peer: &PeerRecord) -> BoxStream<'stati
 struct Traversal {
     inner: Arc<Inner>,
     node: NodeId,
+    wish: Wish,
     stage: Stage,
 }
 
@@ -65,7 +71,8 @@ impl Traversal {
                         self.stage = Stage::Over;
                         return Some(failed("no rendezvous peer can be reached".to_owned()));
                     }
-                    self.stage = Stage::Attempt(self.inner.nat.connect(self.node));
+                    let attempt = self.inner.nat.connect_with(self.node, self.wish);
+                    self.stage = Stage::Attempt(attempt);
                 }
                 Stage::Attempt(connecting) => match connecting.next().await {
                     Some(Progress::Attempt { method, addr }) => {
@@ -84,15 +91,18 @@ impl Traversal {
         }
     }
 
-    /// A session over a path. If it fails, the attempt goes on.
+    /// A session over a path. If it fails, or the path is relayed, the attempt goes on.
     async fn session(&mut self, found: FoundPath) -> Step {
-        let (method, addr) = (found.method, found.path.remote());
+        let (method, addr, relayed) = (found.method, found.path.remote(), found.relayed);
         let (path_after, began) = (found.after_signaling, Instant::now());
         let lane = open(&self.inner, self.node, found).await;
         if lane.is_ok()
-            && let Stage::Attempt(mut connecting) = std::mem::replace(&mut self.stage, Stage::Over)
+            && let Stage::Attempt(connecting) = &mut self.stage
         {
             connecting.confirm();
+            if !relayed {
+                self.stage = Stage::Over;
+            }
         }
         Step::Done(Box::new(Outcome {
             addr: Some(addr),
@@ -105,7 +115,21 @@ impl Traversal {
 
 async fn open(inner: &Inner, node: NodeId, found: FoundPath) -> Result<Lane, Failed> {
     let connected = match (found.path, found.role) {
-        (Path::Udp { remote, .. }, _) => inner.endpoint.connect_quic(remote, Some(node)).await,
+        (Path::Udp { remote, from }, _) => {
+            if found.relayed {
+                inner.sockets.note_relay(node, remote);
+            }
+            let socket = inner.sockets.socket_of(from);
+            let socket = socket.map_err(|error| Failed::Traversal(error.to_string()))?;
+            match socket {
+                Some(socket) => {
+                    (inner.endpoint)
+                        .connect_quic_from(socket, remote, Some(node))
+                        .await
+                }
+                None => inner.endpoint.connect_quic(remote, Some(node)).await,
+            }
+        }
         (Path::Tcp { stream, remote }, Role::Initiator) => {
             let _ = TcpDialer::prepare(&stream);
             (inner.endpoint)
