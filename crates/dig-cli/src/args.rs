@@ -1,8 +1,10 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use dig::{ContentName, Method, NodeId, PathStrategy, PeerAddr, Sha256Hash, StunServer};
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use dig::{
+    ContentName, Method, NodeId, PathStrategy, PeerAddr, Sha256Hash, StunServer, Ticket, TurnServer,
+};
+use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 /// Share a file or folder, and get it on another machine: direct, encrypted, verified byte by byte.
 #[derive(Debug, Parser)]
@@ -117,8 +119,18 @@ pub(crate) struct PathArgs {
     /// A STUN server that tells this node its outside address (repeatable) [default: public servers]
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) stun: Vec<StunServer>,
+    /// A TURN server that relays where nothing direct is possible, such as turn:alice:secret@192.0.2.1:3478?transport=udp; the
+    /// transport may be udp, tcp or tls (repeatable)
+    #[arg(long, value_name = "turn:USER:PASSWORD@HOST:PORT")]
+    pub(crate) turn: Vec<TurnServer>,
+    /// Use nothing but TURN servers, so that the other side learns no address of this machine
+    #[arg(long, requires = "turn", conflicts_with = "methods")]
+    pub(crate) relay_only: bool,
+    /// Do not send many packets to one peer at a time to get through a NAT with random ports (the birthday method)
+    #[arg(long)]
+    pub(crate) no_birthday: bool,
     /// Only these ways of getting a path, separated by commas: local, direct, pcp, nat-pmp, upnp, tcp-hole-punch,
-    /// udp-hole-punch, tcp-simultaneous-open
+    /// udp-hole-punch, tcp-simultaneous-open, ice, turn
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub(crate) methods: Vec<Method>,
     /// Start all ways at once (`race`), or one after the other (`sequential`)
@@ -219,15 +231,43 @@ pub(crate) struct RelayArgs {
 /// `dignet doctor`.
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
-    /// A STUN server to ask (repeatable); one with two addresses tells most [default: public servers]
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) stun: Vec<StunServer>,
-    /// Do not ask the router whether it maps ports
-    #[arg(long, env = "DIGNET_NO_UPNP", value_parser = clap::builder::BoolishValueParser::new())]
-    pub(crate) no_upnp: bool,
+    /// Try to reach this peer, and say how that went: a ticket, or [ID@]ADDR:PORT
+    #[arg(value_name = "PEER")]
+    pub(crate) peer: Option<DoctorPeer>,
     /// Also measure how long the NAT keeps an unused binding; takes up to five minutes
-    #[arg(long)]
+    #[arg(long, conflicts_with = "peer")]
     pub(crate) lifetime: bool,
+    #[command(flatten)]
+    pub(crate) paths: PathArgs,
+}
+
+/// Whom `dignet doctor` tries to reach.
+#[derive(Debug, Clone)]
+pub(crate) enum DoctorPeer {
+    /// Whoever a ticket names first.
+    Ticket(Box<Ticket>),
+    /// Whoever is there.
+    Addr(PeerAddr),
+    /// That node, wherever those who introduce it say.
+    Node(NodeId),
+}
+
+impl FromStr for DoctorPeer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.starts_with("dig1") || text.starts_with("magnet:") {
+            let ticket = text.parse().map_err(|error| format!("{error}"))?;
+            return Ok(Self::Ticket(Box::new(ticket)));
+        }
+        if let Ok(node) = text.parse() {
+            return Ok(Self::Node(node));
+        }
+        let addr = text
+            .parse()
+            .map_err(|error| format!("{error}; or give a ticket"))?;
+        Ok(Self::Addr(addr))
+    }
 }
 
 /// `dignet id`.

@@ -9,13 +9,13 @@ use crate::{
     text,
 };
 use dig::{
-    Carrier, ContentKind, Destination, DownloadEvent, DownloadOptions, Downloaded, Identity, Node,
+    ContentKind, Destination, DownloadEvent, DownloadOptions, Downloaded, Identity, Node, NodeId,
     PathFilter, Progress, Strategy, Verified, What,
 };
 use futures::StreamExt as _;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde_json::json;
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 impl From<IdentityArg> for Identity {
     fn from(arg: IdentityArg) -> Self {
@@ -131,6 +131,7 @@ async fn fetch(
     let stop = interrupt.wait();
     tokio::pin!(stop);
     let mut stopping = false;
+    let mut paths = Paths::default();
     loop {
         tokio::select! {
             biased;
@@ -138,10 +139,10 @@ async fn fetch(
                 stopping = true;
                 download.cancel();
             }
-            Some(event) = events.next() => report(&event, output),
+            Some(event) = events.next() => report(&event, &mut paths, output),
             outcome = &mut finished => {
                 while let Some(Some(event)) = futures::FutureExt::now_or_never(events.next()) {
-                    report(&event, output);
+                    report(&event, &mut paths, output);
                 }
                 output.end_bar();
                 done(&outcome?, output);
@@ -151,7 +152,23 @@ async fn fetch(
     }
 }
 
-fn report(event: &DownloadEvent, output: &Output) {
+/// Whether the data of each peer comes over a relay.
+#[derive(Debug, Default)]
+struct Paths(BTreeMap<NodeId, bool>);
+
+impl Paths {
+    /// For the progress line.
+    fn word(&self) -> &'static str {
+        let relayed = |sought: bool| self.0.values().any(|relayed| *relayed == sought);
+        match (relayed(false), relayed(true)) {
+            (true, true) => "direct and relayed",
+            (false, true) => "relayed",
+            _ => "direct",
+        }
+    }
+}
+
+fn report(event: &DownloadEvent, paths: &mut Paths, output: &Output) {
     match event {
         DownloadEvent::Searching => output.say("Searching ..."),
         DownloadEvent::Pending { estimate } => {
@@ -177,7 +194,10 @@ fn report(event: &DownloadEvent, output: &Output) {
                 json!({"peer": failure.node, "addr": failure.addr, "failed": failure.reason}),
             );
         }
-        DownloadEvent::Connected { .. } => connected(event, output),
+        DownloadEvent::Connected { node, relayed, .. } => {
+            paths.0.insert(*node, *relayed);
+            connected(event, output);
+        }
         DownloadEvent::Opened {
             kind,
             name,
@@ -197,7 +217,7 @@ fn report(event: &DownloadEvent, output: &Output) {
                 text::bytes(*bytes)
             ));
         }
-        DownloadEvent::Progress(progress) => show(progress, output),
+        DownloadEvent::Progress(progress) => show(progress, paths, output),
         DownloadEvent::Banned { node, reason } => {
             output.event("banned", json!({"peer": node, "reason": reason}));
             output.say(&format!(
@@ -224,12 +244,7 @@ fn connected(event: &DownloadEvent, output: &Output) {
     else {
         return;
     };
-    let path = if *relayed { "relayed" } else { "direct" };
-    let transport = if *carrier == Carrier::Quic {
-        "quic"
-    } else {
-        "tls-tcp"
-    };
+    let (path, transport) = (text::path(*relayed), text::carrier(*carrier));
     output.event(
         "connected",
         json!({
@@ -249,7 +264,7 @@ fn connected(event: &DownloadEvent, output: &Output) {
     ));
 }
 
-fn show(progress: &Progress, output: &Output) {
+fn show(progress: &Progress, paths: &Paths, output: &Output) {
     let Progress {
         bytes,
         total,
@@ -258,14 +273,15 @@ fn show(progress: &Progress, output: &Output) {
     } = *progress;
     output.event(
         "progress",
-        json!({"bytes": bytes, "total": total, "rate": rate, "peers": peers}),
+        json!({"bytes": bytes, "total": total, "rate": rate, "peers": peers, "path": paths.word()}),
     );
     output.progress(bytes, total, || {
         format!(
-            "{}/s  {} left  {}",
+            "{}/s  {} left  {}, {}",
             text::bytes(rate),
             text::eta(total.saturating_sub(bytes), rate),
             text::count(peers as u64, "peer"),
+            paths.word(),
         )
     });
 }

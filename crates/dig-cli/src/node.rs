@@ -38,7 +38,7 @@ pub(crate) async fn start(
 }
 
 /// How paths are found, as the command line asks.
-fn paths(global: &Global, args: &PathArgs) -> PathOptions {
+pub(crate) fn paths(global: &Global, args: &PathArgs) -> PathOptions {
     let mut paths = PathOptions::default();
     paths.stun = stun_servers(global, &args.stun);
     if !args.methods.is_empty() {
@@ -47,6 +47,9 @@ fn paths(global: &Global, args: &PathArgs) -> PathOptions {
     paths.strategy = args.strategy;
     paths.port_mapping = !args.no_upnp;
     paths.via.clone_from(&args.via);
+    paths.turn.clone_from(&args.turn);
+    paths.relay_only = args.relay_only;
+    paths.birthday = !args.no_birthday;
     paths
 }
 

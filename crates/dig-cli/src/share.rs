@@ -172,16 +172,53 @@ fn report(event: &HostEvent, names: &Names, output: &Output) {
             output.say(&format!("sha256:{sha256}  {}", name(hash)));
         }
         HostEvent::Serving {
-            node, remote, hash, ..
+            node,
+            remote,
+            hash,
+            carrier,
+            relayed,
         } => {
+            let (path, transport) = (text::path(*relayed), text::carrier(*carrier));
             output.event(
                 "serving",
-                json!({"peer": node, "remote": remote, "hash": hash, "state": "started"}),
+                json!({
+                    "peer": node,
+                    "remote": remote,
+                    "hash": hash,
+                    "state": "started",
+                    "path": path,
+                    "transport": transport,
+                }),
             );
             let place = remote.map(|addr| format!(" at {addr}")).unwrap_or_default();
             output.say(&format!(
-                "{} is fetched by {}{place}",
+                "{} is fetched by {}{place} ({path}, {transport})",
                 name(hash),
+                node.short()
+            ));
+        }
+        HostEvent::Path {
+            node,
+            remote,
+            hash,
+            carrier,
+            relayed,
+        } => {
+            let (path, transport) = (text::path(*relayed), text::carrier(*carrier));
+            output.event(
+                "serving",
+                json!({
+                    "peer": node,
+                    "remote": remote,
+                    "hash": hash,
+                    "state": "path",
+                    "path": path,
+                    "transport": transport,
+                }),
+            );
+            let place = remote.map(|addr| format!(" at {addr}")).unwrap_or_default();
+            output.say(&format!(
+                "{} gets it another way now{place} ({path}, {transport})",
                 node.short()
             ));
         }

@@ -1,5 +1,6 @@
 //! Numbers and names as people read them.
 
+use dig::Carrier;
 use std::time::Duration;
 
 /// A number of bytes, in binary units.
@@ -42,6 +43,20 @@ pub(crate) fn count(number: u64, one: &str) -> String {
         format!("1 {one}")
     } else {
         format!("{number} {one}s")
+    }
+}
+
+/// What kind of path it is.
+pub(crate) const fn path(relayed: bool) -> &'static str {
+    if relayed { "relayed" } else { "direct" }
+}
+
+/// What carries it.
+pub(crate) fn carrier(carrier: Carrier) -> &'static str {
+    if carrier == Carrier::Quic {
+        "quic"
+    } else {
+        "tls-tcp"
     }
 }
 

@@ -8,6 +8,7 @@ mod bad_input;
 mod changed;
 mod disk;
 mod lan;
+mod moving;
 mod paths;
 mod program;
 mod python;

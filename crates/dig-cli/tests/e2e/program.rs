@@ -113,6 +113,14 @@ impl Dignet {
         }
     }
 
+    /// The next event, whatever it is.
+    pub(crate) fn any_event(&mut self) -> Value {
+        let event = self.events.recv_timeout(PATIENCE);
+        let event = event.unwrap_or_else(|error| panic!("{error}; seen: {:#?}", self.seen));
+        self.seen.push(event.clone());
+        event
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
