@@ -6,6 +6,7 @@
 mod audience;
 mod config;
 mod driver;
+mod ledger;
 mod memory;
 mod post;
 mod progress;
