@@ -22,4 +22,5 @@ pub use message::{
     ChangeRequest, ErrorCode, Message, ParseError, Request, Success, TransactionId, is_stun,
 };
 pub use query::{Answer, Query, QueryError, Schedule};
+pub(crate) use server::{Allowance, customer};
 pub use server::{Layout, Reply, Server, ServerLimits};

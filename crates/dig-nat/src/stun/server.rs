@@ -10,8 +10,9 @@
 
 mod allowance;
 
+pub(crate) use allowance::{Allowance, customer};
+
 use super::message::{ChangeRequest, ErrorCode, Message, Request, Success};
-use allowance::Allowance;
 use std::{
     net::{IpAddr, SocketAddr},
     time::Duration,

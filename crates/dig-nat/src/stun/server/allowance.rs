@@ -12,7 +12,7 @@ const IPV6_NETWORK: u32 = 56;
 
 /// One token bucket a network, a limited number of networks, and one bucket for all the others.
 #[derive(Debug)]
-pub(super) struct Allowance {
+pub(crate) struct Allowance {
     limits: ServerLimits,
     networks: BTreeMap<IpAddr, Bucket>,
     others: Bucket,
@@ -56,7 +56,7 @@ impl Bucket {
 }
 
 impl Allowance {
-    pub(super) fn new(limits: ServerLimits) -> Self {
+    pub(crate) fn new(limits: ServerLimits) -> Self {
         Self {
             limits,
             networks: BTreeMap::new(),
@@ -66,8 +66,8 @@ impl Allowance {
     }
 
     /// Takes one answer from the allowance of this address's network.
-    pub(super) fn take(&mut self, now: Duration, source: IpAddr) -> bool {
-        let network = network(source);
+    pub(crate) fn take(&mut self, now: Duration, source: IpAddr) -> bool {
+        let network = customer(source);
         if !self.networks.contains_key(&network) && !self.has_room(now) {
             return self.others.take(now, &self.limits);
         }
@@ -93,7 +93,8 @@ impl Allowance {
     }
 }
 
-fn network(ip: IpAddr) -> IpAddr {
+/// The network of whoever has this address: an IPv4 address, or an IPv6 /56.
+pub(crate) fn customer(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V4(ip) => IpAddr::V4(ip),
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(
