@@ -132,7 +132,7 @@ impl Attached {
     }
 }
 
-/// Serves a socket until the endpoint closes or the socket is detached.
+/// Serves a socket until the endpoint closes or the socket is detached; then lets it go.
 pub(super) async fn serve(socket: Arc<Attached>, inner: Weak<Inner>, closing: CancellationToken) {
     let answers = async {
         answer_all(&socket, inner, &closing).await;
@@ -141,9 +141,10 @@ pub(super) async fn serve(socket: Arc<Attached>, inner: Weak<Inner>, closing: Ca
     };
     tokio::select! {
         () = closing.cancelled() => {}
-        () = socket.detached.cancelled() => socket.release().await,
+        () = socket.detached.cancelled() => {}
         () = answers => {}
     }
+    socket.release().await;
 }
 
 /// Answers whoever knocks.

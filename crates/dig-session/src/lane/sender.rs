@@ -72,12 +72,14 @@ impl LaneSender {
     }
 
     /// Sends a PING now. Worth while after a change of the network: a packet from the new address is what makes the peer follow (RFC
-    /// 9000 §9), and the answer is what shows that the lane lives. Does not wait.
+    /// 9000 §9), and the answer shows that the lane lives. Does not wait. While more is under way than the path has confirmed it may take,
+    /// the PING leaves with QUIC's next probe, whose pauses double (RFC 9002 §6.2).
     pub fn ping(&self) {
         self.0.queue.want_ping();
     }
 
-    /// For how long nothing has arrived on this lane. While it is in use something arrives every five seconds.
+    /// For how long nothing has arrived on this lane, not counting time in which [`LaneReceiver::recv`](crate::LaneReceiver::recv) is not
+    /// waited for. While the lane is in use something arrives every five seconds. Bytes that wait for lost ones before them have not arrived.
     pub fn silence(&self) -> Duration {
         self.0.queue.silence()
     }

@@ -27,6 +27,7 @@ type Halves = (LaneSender, LaneReceiver);
 
 /// Two nodes with one lane; `client` has dialled.
 struct Scene {
+    net: Net,
     client_socket: Arc<NetSocket>,
     server_socket: Arc<NetSocket>,
     client: Halves,
@@ -47,6 +48,7 @@ impl Scene {
         let dial = client.connect_quic(far.addr(), Some(server.node_id()));
         let (dialled, accepted) = tokio::join!(dial, server.accept_quic());
         Self {
+            net,
             client_socket: near,
             server_socket: far,
             client: dialled.unwrap().split(),
@@ -114,7 +116,8 @@ struct Move {
     after: f64,
 }
 
-async fn around_a_move(uphill: bool, gap: Duration, addr: &str) -> Move {
+/// The client moves to `addr` after some time without any way, and from there only datagrams up to `largest` pass.
+async fn around_a_move(uphill: bool, gap: Duration, addr: &str, largest: usize) -> Move {
     let mut scene = Scene::new(Way {
         rate: 1_000_000,
         ..Way::default()
@@ -136,6 +139,7 @@ async fn around_a_move(uphill: bool, gap: Duration, addr: &str) -> Move {
         let before = rate(receiver, 2 * SECOND).await;
         scene.client_socket.cut();
         rate(receiver, gap).await;
+        scene.net.narrow(largest);
         scene.client_socket.move_to(addr);
         scene.client.0.ping();
         let start = Instant::now();
@@ -164,7 +168,7 @@ async fn throughput_recovers_after_a_move_either_way() {
             (Duration::from_millis(300), "198.51.100.7:5"),
             (2 * SECOND, "198.51.100.7:5"),
         ] {
-            let told = around_a_move(uphill, gap, addr).await;
+            let told = around_a_move(uphill, gap, addr, 1472).await;
             let case = format!("uphill {uphill}, gap {gap:?}, to {addr}: {told:?}");
             println!("{case}");
             assert!(told.before > 7e5, "{case}");
@@ -174,6 +178,16 @@ async fn throughput_recovers_after_a_move_either_way() {
             let patience = if uphill { gap } else { Duration::ZERO };
             assert!(told.resumed <= patience + SECOND, "{case}");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_narrower_path_is_noticed() {
+    for uphill in [false, true] {
+        let told = around_a_move(uphill, Duration::ZERO, "198.51.100.7:5", 1280).await;
+        println!("uphill {uphill}, to 1,280 bytes: {told:?}");
+        assert!(told.resumed < 2 * SECOND, "uphill {uphill}: {told:?}");
+        assert!(told.after > told.before * 0.8, "uphill {uphill}: {told:?}");
     }
 }
 

@@ -99,6 +99,11 @@ impl Net {
         Arc::new(socket)
     }
 
+    /// From now on longer datagrams are lost.
+    pub(crate) fn narrow(&self, largest: usize) {
+        self.lock().way.largest = largest;
+    }
+
     pub(crate) fn seen(&self) -> Seen {
         self.lock().seen
     }

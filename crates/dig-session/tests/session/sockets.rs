@@ -205,6 +205,23 @@ async fn a_detached_socket_is_free_and_its_lanes_have_said_goodbye() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_closed_endpoint_lets_its_sockets_go_whoever_holds_its_lanes() {
+    let net = Net::new(Way::default());
+    let (own, peer) = (
+        endpoint(SessionConfig::default()),
+        endpoint(SessionConfig::default()),
+    );
+    let (near, far) = (net.socket("192.0.2.1:1", 1), net.socket("192.0.2.2:2", 1));
+    let near_id = attached(&own, &near, SocketOptions::default());
+    attached(&peer, &far, SocketOptions::default());
+    let (_left, _right) = lanes(&own, near_id, &peer, &far).await;
+    let near = watch(near);
+    own.close().await;
+    sleep(Duration::from_millis(320)).await;
+    assert!(near.upgrade().is_none(), "free");
+}
+
+#[tokio::test(start_paused = true)]
 async fn dials_and_handshakes_end_with_their_socket() {
     let net = Net::new(Way::default());
     let own = endpoint(SessionConfig::default());
