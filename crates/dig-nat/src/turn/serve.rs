@@ -327,8 +327,9 @@ fn unix_time() -> u64 {
     since.map_or(0, |since| since.as_secs())
 }
 
-fn fill(bytes: &mut [u8]) -> bool {
-    getrandom::fill(bytes).is_ok()
+/// Fills bytes from the system's random source: for passwords, say.
+pub fn fill_random(bytes: &mut [u8]) -> io::Result<()> {
+    getrandom::fill(bytes).map_err(io::Error::other)
 }
 
 /// Serves TURN and STUN on the current tokio runtime.
@@ -343,8 +344,9 @@ pub async fn serve(options: ServeOptions) -> Result<Serving, ServeError> {
     let own: BTreeSet<IpAddr> = interfaces()?.into_iter().chain(public.clone()).collect();
     config.peers = config.peers.own(own);
     let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|error| ServeError::System(io::Error::other(error)))?;
-    let server = Server::new(config, &seed, unix_time(), fill)?;
+    fill_random(&mut seed).map_err(ServeError::System)?;
+    let random = |bytes: &mut [u8]| fill_random(bytes).is_ok();
+    let server = Server::new(config, &seed, unix_time(), random)?;
 
     let (places, listeners) = bind(&expand(&listen)?, &stun).await?;
     let turn = || places.iter().filter(|place| place.turn);
