@@ -1,6 +1,7 @@
 //! Two peers in a simulated network: what connects, how, how fast, and what may never happen.
 
 mod conduct;
+mod guessing;
 mod matrix;
 mod peer;
 mod scenarios;
@@ -8,7 +9,7 @@ mod tcp;
 mod vectors;
 mod world;
 
-use super::{AttemptConfig, Ended, FreshPort, Path, Strategy, Subnet};
+use super::{AttemptConfig, Ended, FreshPort, NatHint, Path, Strategy, Subnet};
 use crate::{
     candidate::{Candidate, CandidateKind, Transport},
     trace::Outcome,
@@ -66,6 +67,8 @@ struct Case {
     loss: f64,
     /// Both behind the same NAT, which is that of the first.
     together: bool,
+    /// Each knows how its NAT maps ports, so that they may be guessed.
+    hints: bool,
 }
 
 impl Case {
@@ -81,6 +84,7 @@ impl Case {
             signal_jitter: Duration::ZERO,
             loss: 0.0,
             together: false,
+            hints: false,
         }
     }
 
@@ -185,6 +189,7 @@ impl Case {
         let udp = seen(world, Transport::Udp);
         let tcp = seen(world, Transport::Tcp);
         let preserves = udp.or(tcp).map(|seen| seen.port() == PORT);
+        let hint = self.hint(at);
         let local = &mut world.peers[at].local;
         let mut add = |kind, transport, addr| {
             local.candidates.push(Candidate {
@@ -222,6 +227,23 @@ impl Case {
             })
             .collect();
         local.preserves_ports = preserves;
+        local.nat = hint;
+    }
+
+    /// What STUN servers would show.
+    fn hint(&self, at: usize) -> NatHint {
+        let step = |config: &&NatConfig| match config.allocation {
+            Allocation::Sequential { delta } => Some(delta),
+            _ => None,
+        };
+        match &self.kinds[at] {
+            _ if !self.hints => NatHint::Unknown,
+            Kind::Open => NatHint::Open,
+            kind if kind.stable() => NatHint::Independent,
+            kind => NatHint::Dependent {
+                step: kind.layers().last().and_then(step),
+            },
+        }
     }
 
     fn run(&self) -> World {

@@ -5,12 +5,16 @@ use crate::attempt::{Attempt, AttemptConfig, Ended, Local, Output, Path, Port, T
 use bytes::Bytes;
 use dig_lab::packet::Packet;
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
 /// Of both UDP and TCP.
 pub(super) const PORT: u16 = 4000;
+
+/// Of the first socket that is opened for guesses.
+const EXTRA: u16 = 20_000;
 
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -24,6 +28,13 @@ pub(super) struct Peer {
     pub(super) ended: Option<(Duration, Ended)>,
     /// What came over the path that was found.
     pub(super) data: Vec<Bytes>,
+    /// Sockets that it may open, and packets that it may send, for guesses.
+    pub(super) sockets: u16,
+    pub(super) packets: u16,
+    /// Sockets that are open for guesses.
+    pub(super) extra: BTreeSet<u16>,
+    /// What was left over of guesses that have ended.
+    pub(super) unused: Vec<u16>,
 }
 
 impl Peer {
@@ -39,13 +50,43 @@ impl Peer {
             found: Vec::new(),
             ended: None,
             data: Vec::new(),
+            sockets: u16::MAX,
+            packets: u16::MAX,
+            extra: BTreeSet::new(),
+            unused: Vec::new(),
         }
     }
 
-    /// The end of this host that talks to an address.
-    pub(super) fn source(&self, to: SocketAddr) -> Option<SocketAddr> {
+    /// The end of one of this host's sockets that talks to an address.
+    pub(super) fn source(&self, from: Port, to: SocketAddr) -> Option<SocketAddr> {
         let ip = self.ips.iter().find(|ip| ip.is_ipv4() == to.is_ipv4())?;
-        Some(SocketAddr::new(*ip, PORT))
+        let port = match from {
+            Port::Shared => PORT,
+            Port::Extra(number) if self.extra.contains(&number) => EXTRA + number,
+            _ => return None,
+        };
+        Some(SocketAddr::new(*ip, port))
+    }
+
+    /// Which socket a port is that of.
+    fn socket(&self, port: u16) -> Option<Port> {
+        if port == PORT {
+            return Some(Port::Shared);
+        }
+        let number = port.checked_sub(EXTRA)?;
+        self.extra.contains(&number).then_some(Port::Extra(number))
+    }
+
+    /// Guessing is over: sockets over which no path goes are closed.
+    pub(super) fn close_extra(&mut self, unused: u16) {
+        let found = &self.found;
+        let used = |number: &u16| {
+            found
+                .iter()
+                .any(|(_, path)| path.from == Port::Extra(*number))
+        };
+        self.extra.retain(used);
+        self.unused.push(unused);
     }
 
     /// A datagram; what to answer, if it is data.
@@ -53,11 +94,13 @@ impl Peer {
         &mut self,
         now: Duration,
         source: SocketAddr,
+        port: u16,
         bytes: &Bytes,
     ) -> Option<Bytes> {
+        let at = self.socket(port)?;
         if Tag::read(bytes).is_some() {
             if let Some(attempt) = &mut self.attempt {
-                attempt.on_datagram(now, Port::Shared, source, bytes);
+                attempt.on_datagram(now, at, source, bytes);
             }
             return None;
         }

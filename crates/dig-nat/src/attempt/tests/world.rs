@@ -5,7 +5,7 @@ use super::{
     tcp::{Timer, Wire},
 };
 use crate::{
-    attempt::{Attempt, Message, Output},
+    attempt::{Attempt, Drift, Message, Output},
     candidate::Transport,
     signaling::Observed,
     trace::AttemptId,
@@ -101,6 +101,12 @@ pub(super) enum Event {
     Data {
         packet: Packet,
     },
+    /// The sockets for guesses are open.
+    Ports {
+        peer: usize,
+        opened: u16,
+        drift: Option<Drift>,
+    },
     /// The session over the path is made.
     Confirm,
     Wake,
@@ -123,6 +129,12 @@ pub(super) struct World {
     pub(super) signals: [u32; 2],
     /// Every datagram that left a host: from whom, where to.
     pub(super) sent: Vec<(usize, SocketAddr)>,
+    /// The same with the time.
+    pub(super) left: Vec<(Duration, usize, SocketAddr)>,
+    /// Mappings that others make on a NAT between the look at it and the guess.
+    pub(super) others: u16,
+    /// Whether STUN servers answer meanwhile.
+    pub(super) measurable: bool,
     pub(super) answered: Option<Duration>,
     /// Whether sessions come about over the paths found.
     pub(super) confirm: bool,
@@ -149,6 +161,9 @@ impl World {
             repeat_signals: false,
             signals: [0; 2],
             sent: Vec::new(),
+            left: Vec::new(),
+            others: 0,
+            measurable: true,
             answered: None,
             confirm: true,
         }
@@ -167,8 +182,20 @@ impl World {
         server: usize,
         v4: bool,
     ) -> Option<SocketAddr> {
+        self.seen_from(PORT, peer, transport, server, v4)
+    }
+
+    /// The same of another port.
+    fn seen_from(
+        &mut self,
+        port: u16,
+        peer: usize,
+        transport: Transport,
+        server: usize,
+        v4: bool,
+    ) -> Option<SocketAddr> {
         let source = *self.peers[peer].ips.iter().find(|ip| ip.is_ipv4() == v4)?;
-        let source = SocketAddr::new(source, PORT);
+        let source = SocketAddr::new(source, port);
         let server: SocketAddr = if v4 {
             SERVERS[server]
         } else {
@@ -208,6 +235,7 @@ impl World {
     pub(super) fn send(&mut self, peer: usize, packet: Packet) {
         if packet.content == Content::Udp {
             self.sent.push((peer, packet.destination));
+            self.left.push((self.now, peer, packet.destination));
         }
         let site = self.peers[peer].site;
         let neighbour =
@@ -275,7 +303,12 @@ impl World {
         match packet.content {
             Content::Udp => {
                 let now = self.now;
-                let reply = self.peers[peer].datagram(now, packet.source, &packet.payload);
+                let reply = self.peers[peer].datagram(
+                    now,
+                    packet.source,
+                    packet.destination.port(),
+                    &packet.payload,
+                );
                 if let Some(reply) = reply {
                     let source = packet.destination;
                     self.send(peer, Packet::udp(source, packet.source, reply));
@@ -344,8 +377,13 @@ impl World {
                     );
                 }
             }
-            Output::Datagram { to, bytes, ttl, .. } => {
-                if let Some(source) = self.peers[peer].source(to) {
+            Output::Datagram {
+                from,
+                to,
+                bytes,
+                ttl,
+            } => {
+                if let Some(source) = self.peers[peer].source(from, to) {
                     let packet =
                         Packet::udp(source, to, bytes).with_ttl(ttl.unwrap_or(Packet::TTL));
                     self.send(peer, packet);
@@ -354,7 +392,7 @@ impl World {
             Output::Path(path) => {
                 self.peers[peer].found.push((now, path));
                 if peer == 0 && path.transport == Transport::Udp {
-                    let source = self.peers[0].source(path.remote).unwrap();
+                    let source = self.peers[0].source(path.from, path.remote).unwrap();
                     for copy in 0..8 {
                         let packet = Packet::udp(source, path.remote, "data".into());
                         self.at(
@@ -367,12 +405,48 @@ impl World {
                     self.at(now + SESSION, Event::Confirm);
                 }
             }
+            Output::OpenPorts { to, count, measure } => self.open_ports(peer, to, count, measure),
+            Output::AskSpray { packets, .. } => {
+                let granted = packets.min(self.peers[peer].packets);
+                let attempt = self.peers[peer].attempt.as_mut().unwrap();
+                attempt.on_spray(now, granted);
+            }
+            Output::TacticEnded { unused } => self.peers[peer].close_extra(unused),
             Output::Ended(ended) => self.peers[peer].ended = Some((now, ended)),
             other => {
                 let wires = self.peers[peer].tcp_output(now, other);
                 self.carry(peer, wires);
             }
         }
+    }
+
+    /// Opens sockets, and looks at where the NAT stands by two servers, which takes a round trip.
+    fn open_ports(&mut self, peer: usize, to: IpAddr, count: u16, measure: bool) {
+        let opened = count.min(self.peers[peer].sockets);
+        self.peers[peer].extra = (0..opened).collect();
+        let trip = self.sites[self.peers[peer].site].delay * 2;
+        let mut drift = None;
+        if measure && self.measurable && opened > 0 {
+            let mut seen = |server| {
+                self.seen_from(30_000, peer, Transport::Udp, server, to.is_ipv4())
+                    .map(|addr| addr.port())
+            };
+            if let (Some(first), Some(last)) = (seen(0), seen(1)) {
+                let step = last.wrapping_sub(first).cast_signed();
+                drift = (step != 0).then_some(Drift { last, step });
+            }
+        }
+        for other in 0..self.others {
+            self.seen_from(31_000 + other, peer, Transport::Udp, 0, to.is_ipv4());
+        }
+        self.at(
+            self.now + if measure { trip } else { Duration::ZERO },
+            Event::Ports {
+                peer,
+                opened,
+                drift,
+            },
+        );
     }
 
     fn signal(&mut self, to: usize, bytes: &Bytes) {
@@ -428,6 +502,16 @@ impl World {
                 }
                 Event::Deliver { packet } => self.deliver(packet),
                 Event::Signal { to, bytes } => self.signal(to, &bytes),
+                Event::Ports {
+                    peer,
+                    opened,
+                    drift,
+                } => {
+                    let now = self.now;
+                    let attempt = self.peers[peer].attempt.as_mut().unwrap();
+                    attempt.on_ports(now, opened, drift);
+                    self.flush(peer);
+                }
                 Event::Confirm => {
                     let now = self.now;
                     self.peers[0].attempt.as_mut().unwrap().confirm(now);
