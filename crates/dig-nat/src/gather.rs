@@ -3,13 +3,14 @@
 //! Nobody waits for it. What is known is told at once, and what comes later (the answer of a STUN server, the mapping of a slow
 //! router) changes the list: see [`Gatherer::watch`].
 
+mod drift;
 mod hint;
 mod interfaces;
 mod known;
 mod servers;
 
 use crate::{
-    attempt::{NatHint, Subnet},
+    attempt::{Drift, NatHint, Subnet},
     candidate::{Candidate, Transport},
     io::{NetworkWatch, TcpPort, UdpHub},
     mapping::{Mapping, MethodState, MethodStatus, PortMapper},
@@ -144,9 +145,12 @@ impl Gatherer {
         shared.known().nat_hint(shared.udp)
     }
 
-    /// The STUN servers that answered by datagram, in the order in which they were first asked.
-    pub(crate) fn answering(&self) -> Vec<SocketAddr> {
-        self.0.shared.known().answering()
+    /// By which steps the NAT gives out ports towards addresses of that family, and which it gave last; `None` if there is no server to
+    /// ask, or no regular step. It takes one round trip to the servers, and leaves a few mappings at the NAT.
+    pub async fn drift(&self, ipv6: bool) -> Option<Drift> {
+        let shared = &self.0.shared;
+        let servers = shared.known().answering(ipv6);
+        drift::measure(&shared.hub, &servers).await
     }
 
     /// Keeps the addresses fresh while the returned value lives.

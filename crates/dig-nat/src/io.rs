@@ -11,8 +11,8 @@ mod ttl;
 mod udp;
 mod watch;
 
-pub(crate) use extra::ExtraSockets;
 pub use extra::OwnUdp;
+pub(crate) use extra::{ExtraSockets, bind};
 pub(crate) use hub::UdpArrivals;
 pub use hub::{AskError, UdpHub, Verdict};
 pub(crate) use tcp::{Arrived, TcpArrivals, Trial};

@@ -37,6 +37,7 @@ use bytes::Bytes;
 use dig_identity::Signer;
 use dig_types::{Clock, Method, NodeId};
 use driver::{Begin, Driver, Inbox};
+use ledger::Ledger;
 use post::Post;
 use std::{
     collections::VecDeque,
@@ -99,6 +100,7 @@ struct Shared {
     /// The zero of the times that state machines are told.
     start: Instant,
     table: Mutex<Table>,
+    ledger: Mutex<Ledger>,
     traces: Mutex<VecDeque<Trace>>,
     /// Hops from here to the outermost NAT, as far as is known.
     hops: Mutex<Option<u8>>,
@@ -149,6 +151,7 @@ impl NatTraversalManager {
             relays,
             memory: parts.memory,
             start: Instant::now(),
+            ledger: Mutex::default(),
             traces: Mutex::default(),
             hops: Mutex::default(),
             incoming,

@@ -79,7 +79,7 @@ fn step(seen: &[Sighting]) -> Option<i16> {
 }
 
 /// The step of ports that were given out in this order, if they are regular.
-pub(crate) fn regular(ports: &[SocketAddr]) -> Option<i16> {
+pub(super) fn regular(ports: &[SocketAddr]) -> Option<i16> {
     let steps: Vec<i32> = ports
         .windows(2)
         .map(|pair| match pair {

@@ -121,11 +121,13 @@ impl Known {
         self.stun.get(&(transport, server)).map(|seen| seen.mapped)
     }
 
-    /// STUN servers that answered by datagram, in the order in which they were asked first.
-    pub(super) fn answering(&self) -> Vec<SocketAddr> {
-        let by_datagram = |(transport, _): &&(Transport, SocketAddr)| *transport == Transport::Udp;
-        let servers = self.stun.keys().filter(by_datagram);
-        servers.map(|(_, server)| *server).collect()
+    /// STUN servers of a family that answered by datagram.
+    pub(super) fn answering(&self, ipv6: bool) -> Vec<SocketAddr> {
+        let answered = self
+            .stun
+            .keys()
+            .filter(|(by, server)| *by == Transport::Udp && server.is_ipv6() == ipv6);
+        answered.map(|(_, server)| *server).collect()
     }
 
     /// Own addresses first, then an allocation, mapped ports, and where others see us: each address once, at most [`MAX_CANDIDATES`].

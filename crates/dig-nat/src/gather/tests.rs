@@ -143,7 +143,10 @@ async fn servers_are_asked_by_datagram_and_from_the_port_that_listens() {
     let server = serving.layout().sockets()[0];
     let gatherer = Gatherer::start(hub.clone(), Some(tcp.clone()), stun(&[server]));
     let gatherer = gatherer.unwrap();
-    assert!(gatherer.answering().is_empty(), "nobody wanted it");
+    assert!(
+        gatherer.0.shared.known().answering(false).is_empty(),
+        "nobody wanted it"
+    );
     let wanted = gatherer.want();
     let limit = Duration::from_secs(5);
     tokio::time::timeout(limit, gatherer.ready(limit))

@@ -47,7 +47,8 @@ pub struct OwnUdp {
 /// The further sockets of one attempt; those that are not handed on are closed with it.
 pub(crate) struct ExtraSockets {
     hub: UdpHub,
-    sockets: Vec<Extra>,
+    /// By number; `None` if it was closed.
+    sockets: Vec<Option<Extra>>,
     reading: FuturesUnordered<BoxFuture<'static, Option<Arrival>>>,
 }
 
@@ -56,6 +57,7 @@ struct Extra {
     local: SocketAddr,
     /// Ends the reading.
     stop: AbortHandle,
+    handed_on: bool,
     early: Vec<(SocketAddr, Bytes)>,
 }
 
@@ -104,12 +106,13 @@ impl ExtraSockets {
         let number = u16::try_from(self.sockets.len()).unwrap_or(u16::MAX);
         let socket = Arc::new(socket);
         let stop = self.read(number, Arc::clone(&socket));
-        self.sockets.push(Extra {
+        self.sockets.push(Some(Extra {
             socket,
             local,
             stop,
+            handed_on: false,
             early: Vec::new(),
-        });
+        }));
     }
 
     fn read(&self, number: u16, socket: Arc<tokio::net::UdpSocket>) -> AbortHandle {
@@ -137,6 +140,7 @@ impl ExtraSockets {
         ttl: Option<u8>,
     ) -> io::Result<()> {
         let extra = self.sockets.get(usize::from(number));
+        let extra = extra.and_then(Option::as_ref);
         let extra = extra.ok_or(io::ErrorKind::NotConnected)?;
         let to = dress(extra.local, to);
         let socket = SockRef::from(&*extra.socket);
@@ -156,25 +160,36 @@ impl ExtraSockets {
         loop {
             let arrival = match self.reading.next().await {
                 Some(Some(arrival)) => arrival,
-                // One was handed on.
+                // It was handed on, or closed.
                 Some(None) => continue,
                 None => return std::future::pending().await,
             };
-            let number = arrival.number;
-            let Some(socket) = self.sockets.get(usize::from(number)) else {
-                continue;
-            };
-            let stop = self.read(number, Arc::clone(&socket.socket));
-            let ours = Tag::read(&arrival.bytes).is_some() || is_stun(&arrival.bytes);
-            let extra = &mut self.sockets[usize::from(number)];
-            extra.stop = stop;
-            if ours {
-                return (number, arrival.source, arrival.bytes);
-            }
-            if extra.early.len() < MAX_EARLY {
-                extra.early.push((arrival.source, arrival.bytes));
+            if let Some((source, bytes)) = self.sort(arrival.number, arrival.source, arrival.bytes)
+            {
+                return (arrival.number, source, bytes);
             }
         }
+    }
+
+    /// Reads on, and keeps what is not of the attempt.
+    fn sort(
+        &mut self,
+        number: u16,
+        source: SocketAddr,
+        bytes: Bytes,
+    ) -> Option<(SocketAddr, Bytes)> {
+        let at = usize::from(number);
+        let socket = Arc::clone(&self.sockets.get(at)?.as_ref()?.socket);
+        let stop = self.read(number, socket);
+        let extra = self.sockets.get_mut(at)?.as_mut()?;
+        extra.stop = stop;
+        if Tag::read(&bytes).is_some() || is_stun(&bytes) {
+            return Some((source, bytes));
+        }
+        if extra.early.len() < MAX_EARLY {
+            extra.early.push((source, bytes));
+        }
+        None
     }
 
     /// Hands a socket on. From then on it is read by whoever has it; packets can still be sent from it here.
@@ -183,9 +198,11 @@ impl ExtraSockets {
     /// There is no such socket, or the system cannot share it.
     pub(crate) fn hand_on(&mut self, number: u16) -> io::Result<OwnUdp> {
         let extra = self.sockets.get_mut(usize::from(number));
+        let extra = extra.and_then(Option::as_mut);
         let extra = extra.ok_or(io::ErrorKind::NotConnected)?;
         let socket = SockRef::from(&*extra.socket).try_clone()?;
         extra.stop.abort();
+        extra.handed_on = true;
         Ok(OwnUdp {
             socket: socket.into(),
             port: Port::Extra(number),
@@ -193,9 +210,18 @@ impl ExtraSockets {
             hub: self.hub.clone(),
         })
     }
+
+    /// Closes those that were not handed on.
+    pub(crate) fn close_rest(&mut self) {
+        for place in &mut self.sockets {
+            if let Some(extra) = place.take_if(|extra| !extra.handed_on) {
+                extra.stop.abort();
+            }
+        }
+    }
 }
 
-/// A socket like the shared one, with a port of the system's choice.
+/// A socket like the shared one, with a port of the system's choice; and its address.
 pub(crate) fn bind(hub: &UdpHub, ipv6: bool) -> io::Result<(tokio::net::UdpSocket, SocketAddr)> {
     let shared = hub.local_addr()?.ip().to_canonical();
     let ip = match (shared, ipv6) {

@@ -278,7 +278,7 @@ impl UdpArrivals {
     }
 
     /// ICE checks for this username fragment (RFC 8445 §5.3) belong to the attempt from now on; whether it was free.
-    pub(crate) fn attach_ice(&self, ufrag: String) -> bool {
+    pub(crate) fn attach_ice(&self, ufrag: &str) -> bool {
         self.hub.0.ice().attach(ufrag, self.tag)
     }
 

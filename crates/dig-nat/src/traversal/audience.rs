@@ -6,13 +6,17 @@ use super::{
 };
 use tokio::sync::mpsc;
 
-/// What whoever asked says of the path that it got.
+/// Names one of the paths that an attempt gave: a better one may follow before anything was said of the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct PathNumber(pub(super) u32);
+
+/// What whoever asked says of a path that it got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Command {
     /// It is used.
-    Confirm,
+    Confirm(PathNumber),
     /// It is of no use.
-    Reject,
+    Reject(PathNumber),
 }
 
 /// The other end of a [`Connecting`](super::Connecting), if anybody here asked.

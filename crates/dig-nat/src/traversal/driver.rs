@@ -1,5 +1,6 @@
 //! The task of one attempt: between the state machine, the sockets, the carriers and whoever asked.
 
+mod guessing;
 mod running;
 
 use super::{
@@ -9,8 +10,7 @@ use super::{
     progress::{Failed, Progress, TraverseError},
 };
 use crate::{
-    attempt::{self, Attempt, AttemptConfig, Local, Message, ROUNDS, Tag},
-    candidate::{Candidate, CandidateKind},
+    attempt::{self, Attempt, AttemptConfig, Local, Message, ROUNDS, RelayUse, Tag},
     io::FreshPort,
     signaling::{SignalError, secure::Opened},
     trace::AttemptId,
@@ -143,7 +143,7 @@ impl Driver {
         let (prekey, begin) = self.prepare(begin).await?;
         let shared = Arc::clone(&self.shared);
         let (local, fresh) = shared.local(self.audience.wish());
-        let mut config = shared.attempt_config().map_err(Early::failed)?;
+        let mut config = (shared.attempt_config(self.audience.wish())).map_err(Early::failed)?;
         config.first = shared.memory.recall(shared.network(), self.peer);
         let now = shared.start.elapsed();
         let attempt = match begin {
@@ -230,7 +230,7 @@ impl Shared {
         }
     }
 
-    fn attempt_config(&self) -> Result<AttemptConfig, TraverseError> {
+    fn attempt_config(&self, wish: Wish) -> Result<AttemptConfig, TraverseError> {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|_| TraverseError::Randomness)?;
         let hops = *lock(&self.hops);
@@ -239,6 +239,11 @@ impl Shared {
             strategy: self.config.strategy,
             method_timeout: self.config.method_timeout,
             offer_timeout: self.config.offer_timeout,
+            relay: match (wish, self.config.relay_only) {
+                (_, true) => RelayUse::Only,
+                (Wish::Any, false) => RelayUse::Yes,
+                (Wish::Direct, false) => RelayUse::No,
+            },
             opener_ttl: hops.map_or(OPENER_TTL, |hops| hops.saturating_add(1)),
             ..AttemptConfig::new(seed)
         })
@@ -263,16 +268,10 @@ impl Shared {
         if self.uses_relays(wish) {
             let relays = self.relays.watch();
             local.relays = relays.borrow().iter().map(Relay::relayed).collect();
-        } else {
-            let direct = |candidate: &Candidate| candidate.kind != CandidateKind::Relayed;
-            local.candidates.retain(direct);
         }
         let mut fresh = Vec::new();
-        if self.config.relay_only {
-            local.subnets.clear();
-            return (local, fresh);
-        }
-        if let Some(tcp) = &self.tcp
+        if !self.config.relay_only
+            && let Some(tcp) = &self.tcp
             && self.config.methods.contains(&Method::TcpSimultaneousOpen)
         {
             let both = local.is_outside(false) && local.is_outside(true);

@@ -1,6 +1,6 @@
 //! What an attempt tells while it goes on.
 
-use super::audience::Command;
+use super::audience::{Command, PathNumber};
 use crate::{
     attempt::{Failure, Role},
     candidate::Transport,
@@ -62,6 +62,8 @@ pub struct FoundPath {
     pub relayed: bool,
     /// The path itself.
     pub path: Path,
+    /// Names it between whoever asked and the attempt.
+    pub(super) number: PathNumber,
 }
 
 /// A path.
@@ -176,7 +178,7 @@ pub struct Connecting {
     progress: mpsc::Receiver<Progress>,
     commands: mpsc::UnboundedSender<Command>,
     /// A path was given, and nothing was said of it yet.
-    offered: bool,
+    offered: Option<PathNumber>,
 }
 
 impl Connecting {
@@ -187,7 +189,7 @@ impl Connecting {
         Self {
             progress,
             commands,
-            offered: false,
+            offered: None,
         }
     }
 
@@ -195,9 +197,9 @@ impl Connecting {
     /// relayed, the search for a better one goes on as long as this value lives; each that is found comes as a path
     /// again, and the end of the stream says that there is no more to come. Does nothing if no path was given.
     pub fn confirm(&mut self) {
-        if std::mem::take(&mut self.offered) {
+        if let Some(number) = self.offered.take() {
             // A task that has ended has nothing left to cancel.
-            let _ = self.commands.send(Command::Confirm);
+            let _ = self.commands.send(Command::Confirm(number));
         }
     }
 }
@@ -206,11 +208,13 @@ impl Stream for Connecting {
     type Item = Progress;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Progress>> {
-        if std::mem::take(&mut self.offered) {
-            let _ = self.commands.send(Command::Reject);
+        if let Some(number) = self.offered.take() {
+            let _ = self.commands.send(Command::Reject(number));
         }
         let next = self.progress.poll_recv(cx);
-        self.offered = matches!(next, Poll::Ready(Some(Progress::Path(_))));
+        if let Poll::Ready(Some(Progress::Path(found))) = &next {
+            self.offered = Some(found.number);
+        }
         next
     }
 }

@@ -34,8 +34,12 @@ impl IceRoutes {
     }
 
     /// Checks that name this fragment go to that attempt; whether it was free, or the attempt's already.
-    pub(super) fn attach(&mut self, fragment: String, tag: Tag) -> bool {
-        *self.fragments.entry(fragment).or_insert(tag) == tag
+    pub(super) fn attach(&mut self, fragment: &str, tag: Tag) -> bool {
+        if let Some(whose) = self.fragments.get(fragment) {
+            return *whose == tag;
+        }
+        self.fragments.insert(fragment.to_owned(), tag);
+        true
     }
 
     /// The attempt is gone.

@@ -227,10 +227,10 @@ async fn checks_of_ice_go_to_the_attempt_that_they_name() {
     );
     let check = stun(REQUEST, 7, "onefrag:theirs");
     assert_eq!(hub.receive(peer(), &check), Verdict::Pass);
-    assert!(one.attach_ice("onefrag".to_owned()));
-    assert!(one.attach_ice("onefrag".to_owned()), "saying it again");
-    assert!(!two.attach_ice("onefrag".to_owned()), "it is taken");
-    assert!(two.attach_ice("twofrag".to_owned()));
+    assert!(one.attach_ice("onefrag"));
+    assert!(one.attach_ice("onefrag"), "saying it again");
+    assert!(!two.attach_ice("onefrag"), "it is taken");
+    assert!(two.attach_ice("twofrag"));
     let relay = Port::Relay(peer());
     assert_eq!(hub.receive_at(relay, peer(), &check), Verdict::Taken);
     let came = one.next().await.unwrap();
@@ -298,7 +298,7 @@ async fn checks_that_were_sent_are_remembered_within_bounds() {
 async fn attributes_that_lie_about_their_length_name_nobody() {
     let hub = UdpHub::new(Arc::new(Nowhere));
     let attempt = hub.attach(Tag([1; 8])).unwrap();
-    attempt.attach_ice("frag".to_owned());
+    attempt.attach_ice("frag");
     let whole = stun(REQUEST, 7, "frag:x");
     assert_eq!(hub.receive(peer(), &whole), Verdict::Taken);
     for at in 20..whole.len() {

@@ -2,11 +2,13 @@
 
 use super::{
     super::{
-        audience::Command,
+        audience::{Command, PathNumber},
         progress::{Failed, FoundPath, Path, Progress, TraverseError, UdpFrom},
         streams::Streams,
     },
-    Driver, Early, Inbox, is_offer,
+    Driver, Early, Inbox,
+    guessing::{Measuring, measured},
+    is_offer,
 };
 use crate::{
     attempt::{self, Attempt, Ended, Failure, Output, Port, Role, StreamEvent, StreamFailure},
@@ -19,7 +21,13 @@ use crate::{
 use bytes::Bytes;
 use dig_types::Method;
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use std::{collections::BTreeSet, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     sync::watch,
     time::{Instant, timeout},
@@ -30,22 +38,26 @@ const FLUSH: Duration = Duration::from_millis(400);
 
 /// An attempt that is going on.
 pub(super) struct Running<'a> {
-    driver: &'a mut Driver,
-    attempt: Attempt,
+    pub(super) driver: &'a mut Driver,
+    pub(super) attempt: Attempt,
     /// The peer's, for the offer.
     prekey: Option<Bytes>,
     udp: UdpArrivals,
     tcp: Option<TcpArrivals>,
     streams: Streams,
-    extra: ExtraSockets,
+    pub(super) extra: ExtraSockets,
+    pub(super) measuring: Option<Measuring>,
     relays: watch::Receiver<Vec<Relay>>,
     candidates: watch::Receiver<Vec<Candidate>>,
     posting: FuturesUnordered<BoxFuture<'static, Result<(), SignalError>>>,
     /// Why the last message did not leave.
     unsent: Option<TraverseError>,
     began: Instant,
-    /// The path last handed on.
-    given: Option<attempt::Path>,
+    /// Paths that were handed on, and of which nothing was said yet; there are few, since each is better than the one before or
+    /// in place of one that was of no use.
+    given: BTreeMap<PathNumber, attempt::Path>,
+    /// Paths that were handed on.
+    count: u32,
     told: BTreeSet<(Method, SocketAddr)>,
 }
 
@@ -60,6 +72,7 @@ impl<'a> Running<'a> {
         Self {
             streams: Streams::new(driver.shared.tcp.clone(), fresh),
             extra: ExtraSockets::new(driver.shared.udp.clone()),
+            measuring: None,
             relays: driver.shared.relays.watch(),
             candidates: driver.shared.gatherer.watch(),
             began: Instant::now(),
@@ -70,7 +83,8 @@ impl<'a> Running<'a> {
             tcp,
             posting: FuturesUnordered::new(),
             unsent: None,
-            given: None,
+            given: BTreeMap::new(),
+            count: 0,
             told: BTreeSet::new(),
         }
     }
@@ -84,11 +98,20 @@ impl<'a> Running<'a> {
                 }
             }
             self.tell_attempts();
-            self.wait().await?;
+            if let Some(ufrag) = self.attempt.ice_ufrag()
+                && !self.udp.attach_ice(ufrag)
+            {
+                tracing::debug!("an ICE user name was taken");
+            }
+            if let Err(early) = self.wait().await {
+                // Sockets for guesses go with this value.
+                self.settle(0);
+                return Err(early);
+            }
         }
     }
 
-    fn now(&self) -> Duration {
+    pub(super) fn now(&self) -> Duration {
         self.driver.shared.start.elapsed()
     }
 
@@ -105,6 +128,7 @@ impl<'a> Running<'a> {
                 let now = shared.start.elapsed();
                 self.attempt.on_datagram(now, Port::Extra(number), source, &bytes);
             }
+            measured = measured(&mut self.measuring) => self.on_measured(&measured),
             Some(arrived) = arrival(&mut self.tcp) => self.accept(arrived),
             (id, event) = self.streams.next() => {
                 let now = shared.start.elapsed();
@@ -163,16 +187,17 @@ impl<'a> Running<'a> {
     fn command(&mut self, command: Option<Command>) {
         let now = self.now();
         match command {
-            Some(Command::Confirm) => {
-                let confirmed = self.given.take();
-                self.attempt.confirm(now);
-                // A better one than a relayed path is still told.
-                if !confirmed.is_some_and(|path| path.is_relayed()) {
-                    self.driver.audience.leave();
+            Some(Command::Confirm(number)) => {
+                if let Some(path) = self.given.remove(&number) {
+                    self.attempt.confirm_path(now, &path);
+                    // A better one than a relayed path is still told.
+                    if !path.is_relayed() {
+                        self.driver.audience.leave();
+                    }
                 }
             }
-            Some(Command::Reject) => {
-                if let Some(path) = self.given.take() {
+            Some(Command::Reject(number)) => {
+                if let Some(path) = self.given.remove(&number) {
                     self.attempt.reject_path(now, &path);
                 }
             }
@@ -222,10 +247,9 @@ impl<'a> Running<'a> {
             }
             Output::Abandon { id } => self.streams.abandon(id),
             Output::Path(path) => self.found(path),
-            // This driver opens no sockets for guesses.
-            Output::OpenPorts { .. } => self.attempt.on_ports(self.now(), 0, None),
-            Output::AskSpray { .. } => self.attempt.on_spray(self.now(), 0),
-            Output::TacticEnded { .. } => {}
+            Output::OpenPorts { to, count, measure } => self.open_ports(to, count, measure),
+            Output::AskSpray { to, packets } => self.ask_spray(to, packets),
+            Output::TacticEnded { unused } => self.tactic_ended(unused),
             Output::Ended(ended) => return Some(ended),
         }
         None
@@ -272,12 +296,19 @@ impl<'a> Running<'a> {
 
     /// Hands a path on.
     fn found(&mut self, found: attempt::Path) {
+        let listens = self.driver.audience.is_there();
+        if !listens && self.attempt.role() == Role::Initiator {
+            // Whoever asked has gone.
+            return;
+        }
         let Some(path) = self.path(&found) else {
             let now = self.now();
             self.attempt.reject_path(now, &found);
             return;
         };
-        self.given = Some(found);
+        let number = PathNumber(self.count);
+        self.count = self.count.wrapping_add(1);
+        self.given.insert(number, found);
         let found = FoundPath {
             peer: self.driver.peer,
             attempt: self.attempt.id(),
@@ -288,8 +319,9 @@ impl<'a> Running<'a> {
             rtt: found.rtt,
             relayed: found.is_relayed(),
             path,
+            number,
         };
-        if self.driver.audience.is_there() {
+        if listens {
             self.driver.audience.tell(Progress::Path(found));
         } else if self.driver.shared.incoming.try_send(found).is_err() {
             tracing::warn!(peer = %self.driver.peer, "a path was dropped because nobody takes incoming paths");
@@ -338,6 +370,8 @@ impl<'a> Running<'a> {
         let peer = self.driver.peer;
         let trace = self.attempt.trace();
         tracing::debug!(%peer, attempt = %trace.attempt, ?ended, "an attempt ended");
+        // Of no effect where guessing was not begun, or was accounted for.
+        self.settle(0);
         shared.keep(trace.clone());
         let error = match ended {
             Ended::Connected(method) => {
