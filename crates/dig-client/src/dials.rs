@@ -48,22 +48,21 @@ impl Dials {
         self.open.insert(id, dialling);
     }
 
-    /// What one of them says next; `None` when all have ended. Cancelling it loses nothing.
-    pub(crate) async fn next(&mut self) -> Option<Dial> {
+    /// What one of them says next, or `None` for one that has ended, or nothing if all have. Cancelling it loses nothing.
+    pub(crate) async fn next(&mut self) -> Option<Option<Dial>> {
         loop {
-            match self.streams.next().await? {
-                (id, None) => {
+            let (id, dial) = self.streams.next().await?;
+            match (&dial, self.open.get_mut(&id)) {
+                // What a stream said before it was stopped counts no more.
+                (Some(_), None) => continue,
+                (Some(dial), Some(dialling)) => {
+                    dialling.settled |= matches!(dial, Dial::Settled);
+                }
+                (None, _) => {
                     self.open.remove(&id);
                 }
-                (id, Some(dial)) => {
-                    // What a stream said before it was stopped counts no more.
-                    let Some(dialling) = self.open.get_mut(&id) else {
-                        continue;
-                    };
-                    dialling.settled |= matches!(dial, Dial::Settled);
-                    return Some(dial);
-                }
             }
+            return Some(dial);
         }
     }
 

@@ -202,6 +202,9 @@ impl Sources {
                     return SourceNews::Found;
                 },
                 Some(dial) = self.dials.next() => {
+                    let Some(dial) = dial else {
+                        continue;
+                    };
                     if let Dial::Failed(failure) = &dial {
                         self.note(failure.clone());
                     }
@@ -215,7 +218,7 @@ impl Sources {
                         }
                     }
                 }
-                // The last stream has ended: what that means is looked at above, once.
+                // Nothing is left: what that means is looked at above, once.
                 else => if self.told {
                     return std::future::pending().await;
                 },
@@ -238,3 +241,6 @@ async fn at(time: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

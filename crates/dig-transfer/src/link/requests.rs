@@ -381,10 +381,12 @@ mod tests {
     fn requests_are_as_many_as_the_other_side_takes() {
         let (outstanding, (to, _answers)) = (Outstanding::new(4), mpsc::unbounded_channel());
         let open = outstanding.add(Ask::Open, to.clone()).unwrap();
+        assert!(!outstanding.is_waiting(), "news come when there are any");
         let ids: Vec<_> = (0..4)
             .map(|_| outstanding.add(Ask::Manifest, to.clone()).unwrap())
             .collect();
         assert_eq!(outstanding.add(Ask::Manifest, to.clone()), None);
+        assert!(outstanding.is_waiting());
         outstanding.remove(ids[2]);
         outstanding.remove(open);
         assert!(outstanding.add(Ask::Manifest, to).is_some());

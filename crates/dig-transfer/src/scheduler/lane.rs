@@ -365,7 +365,7 @@ impl Lane {
     /// The same where another lane could. One that has not shown yet what it is like is given its time.
     fn quick_limit(&self, now: Now) -> f64 {
         let limit = self.patience();
-        if self.rate().is_none() && !self.life.tells() {
+        if self.rate().is_none() {
             return limit;
         }
         self.life.quick_limit(now, self.rtt_seconds()).min(limit)

@@ -12,5 +12,6 @@ mod fetching;
 mod hostile_clients;
 mod liars;
 mod links;
+mod paths;
 mod several;
 mod world;
