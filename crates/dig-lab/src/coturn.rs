@@ -10,8 +10,9 @@ use std::{
     sync::Arc,
 };
 
-/// A running coturn: STUN (RFC 8489) and NAT behaviour discovery (RFC 5780) on two addresses and two ports of each family, TURN with
-/// the long-term credential of [`Coturn::USER`] and [`Coturn::PASSWORD`]. It ends with its laboratory, or when dropped.
+/// A running coturn: STUN (RFC 8489) and NAT behaviour discovery (RFC 5780) on two addresses and two ports of each family, TURN by
+/// UDP and TCP with the long-term credential of [`Coturn::USER`] and [`Coturn::PASSWORD`], or as a [`CoturnSpec`] says. It ends
+/// with its laboratory, or when dropped.
 ///
 /// Asked at its first address of a family it names the second one as the other; asked at the second one, coturn 4.6 names that one
 /// again.
@@ -19,6 +20,107 @@ use std::{
 pub struct Coturn {
     holder: Arc<Holder>,
     machine: Machine,
+    spec: CoturnSpec,
+}
+
+/// What a coturn does beside the usual.
+#[derive(Debug, Clone, Default)]
+pub struct CoturnSpec {
+    secret: Option<String>,
+    tls: Option<Tls>,
+    mobility: bool,
+    user_quota: Option<u32>,
+    nonce_seconds: Option<u32>,
+}
+
+#[derive(Debug, Clone)]
+struct Tls {
+    certificate: String,
+    key: String,
+    port: u16,
+}
+
+impl CoturnSpec {
+    /// The usual: one user, no TLS, no mobility, no quotas.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Instead of the user, whoever has a password that this secret gives (`use-auth-secret`): the username is when it ends, in
+    /// seconds since 1970, and the password the base64 of its HMAC-SHA1.
+    #[must_use]
+    pub fn secret(mut self, secret: &str) -> Self {
+        self.secret = Some(secret.to_owned());
+        self
+    }
+
+    /// TLS as well, at that port, with a certificate and key in PEM.
+    #[must_use]
+    pub fn tls(mut self, certificate: &str, key: &str, port: u16) -> Self {
+        self.tls = Some(Tls {
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
+            port,
+        });
+        self
+    }
+
+    /// Allocations move with their clients (RFC 8016).
+    #[must_use]
+    pub const fn mobility(mut self) -> Self {
+        self.mobility = true;
+        self
+    }
+
+    /// A user has so many allocations at most.
+    #[must_use]
+    pub const fn user_quota(mut self, allocations: u32) -> Self {
+        self.user_quota = Some(allocations);
+        self
+    }
+
+    /// A nonce is good for so long; 600 s usually.
+    #[must_use]
+    pub const fn nonce_seconds(mut self, seconds: u32) -> Self {
+        self.nonce_seconds = Some(seconds);
+        self
+    }
+
+    /// Lines of the configuration; `place` is where files may lie.
+    fn lines(&self, place: &str) -> String {
+        let (user, password) = (Coturn::USER, Coturn::PASSWORD);
+        let mut lines = match &self.secret {
+            Some(secret) => format!("use-auth-secret\nstatic-auth-secret={secret}\n"),
+            None => format!("lt-cred-mech\nuser={user}:{password}\n"),
+        };
+        lines += &match &self.tls {
+            Some(Tls { port, .. }) => {
+                format!(
+                    "tls-listening-port={port}\ncert={place}/certificate.pem\npkey={place}/key.pem\n"
+                )
+            }
+            None => "no-tls\n".to_owned(),
+        };
+        if self.mobility {
+            lines += "mobility\n";
+        }
+        if let Some(allocations) = self.user_quota {
+            lines += &format!("user-quota={allocations}\n");
+        }
+        lines + &format!("stale-nonce={}\n", self.nonce_seconds.unwrap_or(600))
+    }
+
+    /// The script that puts the files there.
+    fn files(&self, place: &str) -> String {
+        self.tls.as_ref().map_or_else(String::new, |tls| {
+            format!(
+                "cat > {place}/certificate.pem <<'C'\n{}\nC\ncat > {place}/key.pem <<'C'\n{}\nC\n",
+                tls.certificate.trim_end(),
+                tls.key.trim_end()
+            )
+        })
+    }
 }
 
 impl Coturn {
@@ -31,8 +133,16 @@ impl Coturn {
     /// Its password.
     pub const PASSWORD: &str = "wonderland";
 
-    pub(crate) fn start(holder: Arc<Holder>, machine: Machine) -> Result<Self, LabError> {
-        let coturn = Self { holder, machine };
+    pub(crate) fn start(
+        holder: Arc<Holder>,
+        machine: Machine,
+        spec: CoturnSpec,
+    ) -> Result<Self, LabError> {
+        let coturn = Self {
+            holder,
+            machine,
+            spec,
+        };
         match coturn.holder.run(&(coturn.process() + &coturn.wait())) {
             Ok(_) => Ok(coturn),
             Err(HolderError::Script { output, .. }) => Err(LabError::Daemon {
@@ -52,13 +162,12 @@ impl Coturn {
         let listen: String = addresses
             .map(|address| format!("listening-ip={address}\nrelay-ip={address}\n"))
             .collect();
-        let (user, password) = (Self::USER, Self::PASSWORD);
         let (port, other) = (Self::PORT, Self::OTHER_PORT);
+        let (lines, files) = (self.spec.lines(&place), self.spec.files(&place));
         format!(
-            "mkdir -p {place}\ncat > {place}/turnserver.conf <<'C'\n{listen}\
+            "mkdir -p {place}\n{files}cat > {place}/turnserver.conf <<'C'\n{listen}{lines}\
              listening-port={port}\nalt-listening-port={other}\nmin-port=49160\nmax-port=49200\n\
-             lt-cred-mech\nrealm=lab\nuser={user}:{password}\nfingerprint\nstale-nonce=600\n\
-             no-tls\nno-dtls\nno-cli\nno-multicast-peers\nrelay-threads=1\n\
+             realm=lab\nfingerprint\nno-dtls\nno-cli\nno-multicast-peers\nrelay-threads=1\n\
              userdb={place}/users\npidfile={place}/pid\nlog-file=stdout\nsimple-log\nC\n\
              nsenter --net=/run/netns/{name} turnserver -c {place}/turnserver.conf </dev/null >{place}/turnserver.log 2>&1 &\n\
              echo $! > {place}/turnserver.process\n"
@@ -68,11 +177,15 @@ impl Coturn {
     /// The script that waits until every socket is there, for three seconds: ten times what a busy machine needs.
     fn wait(&self) -> String {
         let (name, port, other) = (self.machine.name(), Self::PORT, Self::OTHER_PORT);
-        let sockets = self.machine.addresses().len() * 2;
+        let addresses = self.machine.addresses().len();
+        let (sockets, streams) = (addresses * 2, addresses);
+        // The last that it opens are those of TLS, else those of TCP.
+        let last = self.spec.tls.as_ref().map_or(port, |tls| tls.port);
         format!(
             "for i in $(seq 150); do\n\
              n=$(nsenter --net=/run/netns/{name} ss -Hlun 'sport = :{port} or sport = :{other}' | wc -l)\n\
-             if [ \"$n\" -ge {sockets} ]; then exit 0; fi\nsleep 0.02\ndone\n\
+             t=$(nsenter --net=/run/netns/{name} ss -Hltn 'sport = :{last}' | wc -l)\n\
+             if [ \"$n\" -ge {sockets} ] && [ \"$t\" -ge {streams} ]; then exit 0; fi\nsleep 0.02\ndone\n\
              cat /run/{name}/turnserver.log; exit 1"
         )
     }

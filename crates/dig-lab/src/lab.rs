@@ -2,7 +2,7 @@
 
 use crate::{
     address::{MACHINES, Network, SITES},
-    coturn::Coturn,
+    coturn::{Coturn, CoturnSpec},
     holder::{Holder, HolderError},
     machine::{Machine, MachineError},
     site::{AT_ONCE, Place, ROUTES, Site, SiteSpec},
@@ -206,7 +206,12 @@ impl Lab {
 
     /// Starts coturn on a machine of the public segment that runs no other one.
     pub fn coturn(&self, machine: &Machine) -> Result<Coturn, LabError> {
-        Coturn::start(Arc::clone(&self.holder), machine.clone())
+        self.coturn_with(machine, CoturnSpec::new())
+    }
+
+    /// The same with other settings.
+    pub fn coturn_with(&self, machine: &Machine, spec: CoturnSpec) -> Result<Coturn, LabError> {
+        Coturn::start(Arc::clone(&self.holder), machine.clone(), spec)
     }
 
     /// Ends every process in it and removes everything, as dropping does.

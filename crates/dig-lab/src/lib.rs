@@ -20,7 +20,7 @@ pub mod packet;
 mod site;
 pub mod tun;
 
-pub use coturn::Coturn;
+pub use coturn::{Coturn, CoturnSpec};
 pub use holder::HolderError;
 pub use lab::{Lab, LabError, Unavailable};
 pub use machine::{Machine, MachineError};

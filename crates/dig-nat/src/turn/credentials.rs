@@ -131,7 +131,7 @@ pub(super) struct Key {
 }
 
 impl Key {
-    fn derive(server: &TurnServer, challenge: &Challenge) -> Self {
+    pub(super) fn derive(server: &TurnServer, challenge: &Challenge) -> Self {
         let secret = Zeroizing::new(
             [
                 server.username().as_bytes(),
