@@ -20,8 +20,9 @@ const LIFETIME: u32 = 600;
 const LONGEST_LIFETIME: u32 = 3600;
 /// Relays are UDP (RFC 8656 §18.8).
 const UDP: u8 = 17;
-/// Numbers of channels (RFC 8656 §12).
-const CHANNELS: std::ops::RangeInclusive<u16> = 0x4000..=0x4FFF;
+/// Numbers of channels: those of RFC 5766 §11, for its clients, coturn's own among them, draw from all of them. RFC 8656 §12 leaves
+/// 0x4000 to 0x4FFF, so that a first byte tells more protocols apart; on these sockets there are no others.
+const CHANNELS: std::ops::RangeInclusive<u16> = 0x4000..=0x7FFF;
 
 /// Codes of refusals (RFC 8489 §14.8, RFC 8656 §19, RFC 8016 §4).
 mod code {
