@@ -18,6 +18,7 @@
 //! - Free work wakes every lane that could take it: nobody waits for a timer. The timer only finds silence.
 //! - A refusal is never held against a peer; only the caller, who saw a false chunk, bans.
 
+mod allowance;
 mod choose;
 mod config;
 mod flight;
@@ -37,9 +38,10 @@ pub use config::{Action, LaneKey, LaneTraits, Now, PeerKey, Refusal, SchedulerCo
 pub use stats::PeerStats;
 
 use crate::set::NumberSet;
+use allowance::Allowance;
 use flight::{Flight, State};
 use holding::Holding;
-use lane::{Allowance, Lane};
+use lane::Lane;
 use peer::Peer;
 use queue::Queue;
 use rate::RateLimit;

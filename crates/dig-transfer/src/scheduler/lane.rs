@@ -2,6 +2,7 @@
 
 use super::{
     LaneTraits, Now, PeerKey,
+    allowance::{Allowance, SLACK},
     life::Life,
     rate::{MinRtt, Rate},
 };
@@ -11,12 +12,6 @@ use std::time::Duration;
 const CHUNK: f64 = CHUNK_LEN as f64;
 /// Taken for the rate of a lane that was never measured, where a guess decides: four chunks a second.
 const GUESS: f64 = 4.0 * CHUNK;
-/// What a lane holds beyond a round trip, in seconds of its rate: covers the jitter of both ends (simulated 0.05 to 3).
-const SLACK: f64 = 0.1;
-/// The same, where the bound on bytes in flight leaves no more.
-const LEAST_SLACK: f64 = 0.01;
-/// The share of the bound on bytes in flight that lanes fill; the rest waits for its verification.
-const FILL: f64 = 0.9;
 /// Seconds of its rate that one request may ask for, so that the tail of a slow lane is short.
 const RUN: f64 = 0.05;
 /// The least and the most that a lane of unknown rate is asked for at first, in chunks.
@@ -65,36 +60,6 @@ pub(super) struct Stall {
     pub(super) robbed: bool,
     /// Since when: what came before is no sign of life.
     pub(super) since: Now,
-}
-
-/// How much lanes may have on their way, so that all windows together fit the bound and no lane starves another.
-#[derive(Debug, Clone)]
-pub(super) struct Allowance {
-    cap: u64,
-    slack: f64,
-    scale: f64,
-}
-
-impl Allowance {
-    pub(super) const fn new(cap: u64) -> Self {
-        Self {
-            cap,
-            slack: SLACK,
-            scale: 1.0,
-        }
-    }
-
-    /// Shares the bound among these lanes.
-    pub(super) fn share<'a>(&mut self, lanes: impl Iterator<Item = &'a Lane>) {
-        let (rates, products) = lanes
-            .filter_map(|lane| Some((lane.rate()?, lane.delay())))
-            .fold((0.0, 0.0), |(rates, products), (rate, delay)| {
-                (rates + rate, products + rate * delay)
-            });
-        let room = self.cap as f64 * FILL;
-        self.slack = ((room - products) / rates.max(1.0)).clamp(LEAST_SLACK, SLACK);
-        self.scale = (room / (products + rates * self.slack).max(1.0)).min(1.0);
-    }
 }
 
 /// The state of a lane.
@@ -188,7 +153,7 @@ impl Lane {
 
     /// Seconds that an answer may take: a round trip, and the wait for what must be sent again. A window for less would shrink
     /// with the rate that it causes.
-    fn delay(&self) -> f64 {
+    pub(super) fn delay(&self) -> f64 {
         self.rtt_seconds() + self.life.longest_wait()
     }
 
