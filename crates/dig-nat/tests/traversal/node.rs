@@ -6,7 +6,7 @@ use dig_nat::{
     attempt::{Strategy, is_public},
     candidate::{CandidateKind, Transport},
     gather::Wanted,
-    io::{OsUdp, Sorted, TcpPort, UdpHub, UdpReader},
+    io::{OsUdp, OwnUdp, Sorted, TcpPort, UdpHub, UdpReader, Verdict},
     signaling::{
         Observed,
         memory::{MemoryConfig, MemoryNetwork},
@@ -14,7 +14,9 @@ use dig_nat::{
     },
     stun::io::serve,
     trace::Trace,
-    traversal::{NatConfig, NatTraversalManager, NetworkKey, Parts, Path, PathMemory, Progress},
+    traversal::{
+        NatConfig, NatTraversalManager, NetworkKey, Parts, Path, PathMemory, Progress, UdpFrom,
+    },
 };
 use dig_types::{Clock as _, Method, NodeId, SystemClock};
 use futures::StreamExt as _;
@@ -33,6 +35,8 @@ use tokio::{
 const LIMIT: Duration = Duration::from_secs(30);
 const SAID: &[u8] = b"over the path";
 const PORT: u16 = 40_123;
+/// What is said is said again after this time.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Runs asynchronous work in a machine's network.
 pub(crate) fn within<T: Send>(machine: &Machine, work: impl AsyncFnOnce() -> T + Send) -> T {
@@ -117,6 +121,36 @@ pub(crate) struct Found {
     pub(crate) after_signaling: Duration,
 }
 
+/// A socket that a tactic opened, read as its owner shall.
+struct Own {
+    socket: tokio::net::UdpSocket,
+    handed: OwnUdp,
+}
+
+impl Own {
+    fn new(handed: OwnUdp) -> Self {
+        let socket = handed.socket.try_clone().unwrap();
+        let socket = tokio::net::UdpSocket::from_std(socket).unwrap();
+        Self { socket, handed }
+    }
+
+    /// The next datagram that is not of the attempt.
+    async fn next(&mut self) -> (SocketAddr, Vec<u8>) {
+        if !self.handed.early.is_empty() {
+            let (source, bytes) = self.handed.early.remove(0);
+            return (source, bytes.to_vec());
+        }
+        let mut buffer = [0; 2048];
+        loop {
+            let (length, source) = self.socket.recv_from(&mut buffer).await.unwrap();
+            let (hub, port) = (&self.handed.hub, self.handed.port);
+            if hub.receive_at(port, source, &buffer[..length]) == Verdict::Pass {
+                return (source, buffer[..length].to_vec());
+            }
+        }
+    }
+}
+
 struct Node {
     manager: NatTraversalManager,
     _wanted: Wanted,
@@ -130,7 +164,7 @@ impl Node {
     /// Starts, and joins the carrier as soon as it knows where it is seen.
     async fn start(
         network: &MemoryNetwork,
-        stun: SocketAddr,
+        stun: &[SocketAddr],
         identity: Arc<CryptoIdentity>,
         wish: Wish,
     ) -> Self {
@@ -160,7 +194,7 @@ impl Node {
         let config = NatConfig {
             methods: wish.methods,
             strategy: wish.strategy,
-            stun: vec![stun.to_string()],
+            stun: stun.iter().map(SocketAddr::to_string).collect(),
             port_mapping: None,
             ..NatConfig::default()
         };
@@ -196,16 +230,26 @@ impl Node {
                 stream.read_to_end(&mut heard).await.unwrap();
                 assert_eq!(heard, SAID);
             }
-            Path::Udp { remote, .. } => {
-                let pause = Duration::from_millis(100);
+            Path::Udp {
+                remote,
+                from: UdpFrom::Own(own),
+            } => {
+                let mut own = Own::new(own);
                 loop {
-                    self.socket.send_to(SAID, remote).unwrap();
-                    if let Ok(heard) = tokio::time::timeout(pause, self.passed.recv()).await {
-                        assert_eq!(heard, Some((remote, SAID.to_vec())));
+                    own.socket.send_to(SAID, remote).await.unwrap();
+                    if let Ok(heard) = tokio::time::timeout(AGAIN, own.next()).await {
+                        assert_eq!(heard, (remote, SAID.to_vec()));
                         return;
                     }
                 }
             }
+            Path::Udp { remote, .. } => loop {
+                self.socket.send_to(SAID, remote).unwrap();
+                if let Ok(heard) = tokio::time::timeout(AGAIN, self.passed.recv()).await {
+                    assert_eq!(heard, Some((remote, SAID.to_vec())));
+                    return;
+                }
+            },
         }
     }
 
@@ -213,8 +257,8 @@ impl Node {
     async fn echo(&mut self) {
         loop {
             tokio::select! {
-                path = self.manager.incoming() => {
-                    if let Path::Tcp { mut stream, .. } = path.unwrap().path {
+                path = self.manager.incoming() => match path.unwrap().path {
+                    Path::Tcp { mut stream, .. } => {
                         // Of several streams the other side uses one, and resets the others.
                         tokio::spawn(async move {
                             let mut heard = Vec::new();
@@ -223,7 +267,17 @@ impl Node {
                             }
                         });
                     }
-                }
+                    Path::Udp { from: UdpFrom::Own(own), .. } => {
+                        let mut own = Own::new(own);
+                        tokio::spawn(async move {
+                            loop {
+                                let (source, bytes) = own.next().await;
+                                own.socket.send_to(&bytes, source).await.unwrap();
+                            }
+                        });
+                    }
+                    Path::Udp { .. } => {}
+                },
                 said = self.passed.recv() => {
                     let (source, bytes) = said.unwrap();
                     self.socket.send_to(&bytes, source).unwrap();
@@ -256,7 +310,7 @@ async fn observed(manager: &NatTraversalManager) -> Vec<Observed> {
 
 /// The first machine connects to the second.
 pub(crate) fn meet(
-    rendezvous: &Rendezvous,
+    rendezvous: &[Rendezvous],
     machines: &[Machine; 2],
     wish: Wish,
 ) -> Result<Found, Trace> {
@@ -273,7 +327,8 @@ pub(crate) fn meet(
         [(); 2].map(|()| Arc::new(CryptoIdentity::generate(Algorithm::Ed25519).unwrap()));
     let [one, other] = identities;
     let peer = other.node_id();
-    let stun = rendezvous.stun;
+    let stun: Vec<SocketAddr> = rendezvous.iter().map(|server| server.stun).collect();
+    let stun = &stun[..];
     let (ready, is_ready) = oneshot::channel();
     let (end, ended) = oneshot::channel();
     thread::scope(|scope| {
