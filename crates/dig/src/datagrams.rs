@@ -166,10 +166,8 @@ impl DatagramSocket for RelayedUdp {
                     *received = fill(buffer, source, &bytes);
                     filled += 1;
                 }
-                Poll::Ready(None) if filled == 0 => {
-                    return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
-                }
-                _ => break,
+                // An allocation that is gone is silent until its socket is detached.
+                Poll::Ready(None) | Poll::Pending => break,
             }
         }
         if filled == 0 {
