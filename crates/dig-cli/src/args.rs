@@ -1,10 +1,18 @@
 //! The command line.
 
+use crate::relay::{NamedUser, parse_ports};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use dig::nat::turn::server::Network;
 use dig::{
     ContentName, Method, NodeId, PathStrategy, PeerAddr, Sha256Hash, StunServer, Ticket, TurnServer,
 };
-use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
 /// Share a file or folder, and get it on another machine: direct, encrypted, verified byte by byte.
 #[derive(Debug, Parser)]
@@ -60,7 +68,7 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// List the files of a ticket before getting it
     Ls(LsArgs),
-    /// Introduce peers to each other, and tell them their outside addresses (STUN)
+    /// Introduce peers, tell them their outside addresses (STUN), and relay for those with no other path (TURN)
     Relay(RelayArgs),
     /// Say what stands between this machine and its peers, and what would help
     Doctor(DoctorArgs),
@@ -219,13 +227,43 @@ pub(crate) struct LsArgs {
 /// `dignet relay`.
 #[derive(Debug, Args)]
 pub(crate) struct RelayArgs {
-    /// Where to listen for peers; one UDP and one TCP port of that number [default: every address, the port used last]
+    /// Introduce peers to each other here; one UDP and one TCP port of that number [default: every address, the port used
+    /// last]
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) listen: Option<SocketAddr>,
-    /// Where to answer STUN; given twice, with two addresses of this machine, it also lets others find out how their NAT
-    /// filters (RFC 5780) [default: every address, port 3478]
+    /// Answer STUN here; given twice, with two addresses of this machine, it also lets others find out how their NAT filters
+    /// (RFC 5780) [default: where TURN is]
     #[arg(long, value_name = "ADDR[:PORT]", value_parser = parse_stun_addr)]
     pub(crate) stun: Vec<SocketAddr>,
+    /// Relay data here, over UDP and TCP (TURN, repeatable) [default: every address, port 3478]
+    #[arg(long, value_name = "ADDR[:PORT]", value_parser = parse_stun_addr)]
+    pub(crate) turn: Vec<SocketAddr>,
+    /// The address that others use where a router forwards the ports to this machine (one for each family)
+    #[arg(long, value_name = "IP")]
+    pub(crate) public_ip: Vec<IpAddr>,
+    /// Who may relay data (repeatable) [default: a user of this home, with a password made up once]
+    #[arg(long, value_name = "USER:PASSWORD")]
+    pub(crate) turn_user: Vec<NamedUser>,
+    /// Let whoever shows a time-limited credential of this secret relay data, as coturn's static-auth-secret does
+    #[arg(
+        long,
+        env = "DIGNET_TURN_SECRET",
+        hide_env_values = true,
+        value_name = "SECRET"
+    )]
+    pub(crate) turn_secret: Option<String>,
+    /// Ports for relayed data [default: 49152-65535]
+    #[arg(long, value_name = "FIRST-LAST", value_parser = parse_ports)]
+    pub(crate) relay_ports: Option<RangeInclusive<u16>>,
+    /// Also relay to this network, though it is not public, such as 192.168.0.0/16 (repeatable)
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) allow_peer: Vec<Network>,
+    /// Bytes a second that each allocation may relay, such as 500KiB or 2MB [default: no limit]
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    pub(crate) limit: Option<u64>,
+    /// Show counters here over HTTP, for Prometheus
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) metrics: Option<SocketAddr>,
 }
 
 /// `dignet doctor`.

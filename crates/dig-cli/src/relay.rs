@@ -1,24 +1,136 @@
 //! `dignet relay`.
 
+mod credentials;
+
 use crate::{
     args::{Global, RelayArgs},
-    exit::Failure,
+    exit::{Failure, Kind},
     interrupt::Interrupt,
     node,
     output::Output,
 };
+use credentials::Credentials;
+pub(crate) use credentials::NamedUser;
 use dig::{
     Identity, Node,
-    nat::stun::io::{Serving, serve},
+    nat::{
+        stun::{self, Layout},
+        turn::{
+            serve::{self, ServeError, ServeOptions},
+            server::{PeerPolicy, ServerConfig},
+        },
+    },
 };
-use serde_json::json;
-use std::net::{Ipv6Addr, SocketAddr};
+use serde_json::{Map, Value, json};
+use std::{
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    ops::RangeInclusive,
+    time::Duration,
+};
 
-/// The port of STUN (RFC 8489 §18.6).
-const STUN_PORT: u16 = 3478;
+/// The port of STUN and TURN (RFC 8489 §18.6, RFC 8656 §18.7).
+const PORT: u16 = 3478;
+/// How long allocations in use may go on after the first signal: what is being transferred finds another path in less.
+const DRAIN: Duration = Duration::from_secs(60);
 
 pub(crate) async fn run(global: &Global, args: RelayArgs, output: &Output) -> Result<(), Failure> {
     let interrupt = Interrupt::listen();
+    let services = Services::of(&args);
+    let node = match services.rendezvous {
+        true => Some(start_node(global, &args).await?),
+        false => None,
+    };
+    let outcome = async {
+        let turn = start_turn(global, &args, &services).await?;
+        let stun = start_stun(&services.apart).await?;
+        announce(
+            &args,
+            node.as_ref(),
+            &services,
+            &stun,
+            turn.as_ref(),
+            output,
+        );
+        interrupt.wait().await;
+        if let Some(turn) = turn {
+            drain(&turn.serving, output).await;
+        }
+        Ok(())
+    };
+    let outcome: Result<(), Failure> = outcome.await;
+    if let Some(node) = node {
+        node.stop().await;
+    }
+    outcome?;
+    output.say("Stopped.");
+    Ok(())
+}
+
+/// What runs: what was named, or all of it.
+#[derive(Debug, PartialEq, Eq)]
+struct Services {
+    rendezvous: bool,
+    /// STUN on sockets of its own.
+    apart: Vec<Layout>,
+    /// STUN with two addresses on sockets of which TURN has one, too.
+    shared: Vec<Layout>,
+    turn: Vec<SocketAddr>,
+}
+
+impl Services {
+    fn of(args: &RelayArgs) -> Self {
+        let turn_wanted =
+            !args.turn.is_empty() || !args.turn_user.is_empty() || args.turn_secret.is_some();
+        if args.listen.is_none() && args.stun.is_empty() && !turn_wanted {
+            return Self {
+                rendezvous: true,
+                apart: Vec::new(),
+                shared: Vec::new(),
+                // TURN's port answers STUN as well.
+                turn: vec![everywhere()],
+            };
+        }
+        let mut turn = args.turn.clone();
+        if turn.is_empty() && turn_wanted {
+            turn.push(everywhere());
+        }
+        let is_shared = |layout: &Layout| layout.sockets().iter().any(|addr| turn.contains(addr));
+        let (shared, apart) = layouts(&args.stun).into_iter().partition(is_shared);
+        Self {
+            rendezvous: args.listen.is_some(),
+            apart,
+            shared,
+            turn,
+        }
+    }
+}
+
+fn everywhere() -> SocketAddr {
+    SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT))
+}
+
+/// One server for each address; two addresses of one family are one server, which tells more (RFC 5780).
+fn layouts(addrs: &[SocketAddr]) -> Vec<Layout> {
+    let mut layouts = Vec::new();
+    for ipv6 in [false, true] {
+        let of_family = addrs.iter().filter(|addr| addr.is_ipv6() == ipv6);
+        let of_family: Vec<SocketAddr> = of_family.copied().collect();
+        layouts.extend(of_family.chunks(2).map(|pair| match *pair {
+            [primary, mut alternate] => {
+                // The same port on both addresses leaves the other port to choose.
+                if alternate.port() == primary.port() && primary.port() != 0 {
+                    let next = alternate.port().checked_add(1);
+                    alternate.set_port(next.unwrap_or(u16::MAX - 1));
+                }
+                Layout::Double { primary, alternate }
+            }
+            _ => Layout::Single(pair[0]),
+        }));
+    }
+    layouts
+}
+
+async fn start_node(global: &Global, args: &RelayArgs) -> Result<Node, Failure> {
     let mut paths = dig::PathOptions::default();
     paths.port_mapping = false;
     let node = Node::builder()
@@ -27,52 +139,162 @@ pub(crate) async fn run(global: &Global, args: RelayArgs, output: &Output) -> Re
         .listen(args.listen)
         .local_discovery(false)
         .paths(paths);
-    let node = node.start().await?;
-    let stun = start_stun(&args.stun).await;
-    if let Ok(stun) = &stun {
-        announce(&node, stun, output);
-        interrupt.wait().await;
-    }
-    node.stop().await;
-    stun?;
-    output.say("Stopped.");
-    Ok(())
+    Ok(node.start().await?)
 }
 
-/// One server for each address; two addresses of one family are one server, which tells more (RFC 5780).
-async fn start_stun(addrs: &[SocketAddr]) -> Result<Vec<Serving>, Failure> {
-    let everywhere = [SocketAddr::from((Ipv6Addr::UNSPECIFIED, STUN_PORT))];
-    let addrs = if addrs.is_empty() { &everywhere } else { addrs };
+async fn start_stun(layouts: &[Layout]) -> Result<Vec<stun::io::Serving>, Failure> {
     let mut servers = Vec::new();
-    for ipv6 in [false, true] {
-        let of_family: Vec<_> = addrs.iter().filter(|addr| addr.is_ipv6() == ipv6).collect();
-        for pair in of_family.chunks(2) {
-            servers.push(serve(*pair[0], pair.get(1).map(|addr| **addr)).await?);
-        }
+    for layout in layouts {
+        let (primary, alternate) = match *layout {
+            Layout::Single(addr) => (addr, None),
+            Layout::Double { primary, alternate } => (primary, Some(alternate)),
+        };
+        servers.push(stun::io::serve(primary, alternate).await?);
     }
     Ok(servers)
 }
 
-fn addrs_of(servers: &[Serving]) -> Vec<SocketAddr> {
-    let sockets = servers.iter().map(|server| server.layout().sockets());
-    sockets.flatten().collect()
+/// The running TURN server, and what clients are to be told.
+struct Turn {
+    serving: serve::Serving,
+    credentials: Credentials,
+    metrics: Option<SocketAddr>,
 }
 
-fn announce(node: &Node, stun: &[Serving], output: &Output) {
-    let (addrs, stun) = (node.network().addrs(), addrs_of(stun));
-    output.event(
-        "ready",
-        json!({
-            "node_id": node.id(),
-            "port": node.port(),
-            "addrs": addrs,
-            "stun": stun,
-        }),
-    );
-    output.say("Introducing peers until Ctrl-C. On both sides, add:\n");
-    for addr in &addrs {
-        output.result(&format!("--via {}@{addr}", node.id()));
+impl Turn {
+    /// What clients are to name, by each transport.
+    fn uris(&self) -> Vec<String> {
+        let who = self.credentials.for_clients();
+        let uris = self.serving.addrs().iter().flat_map(|addr| {
+            ["udp", "tcp"].map(|transport| format!("turn:{who}@{addr}?transport={transport}"))
+        });
+        uris.collect()
     }
-    let list: Vec<String> = stun.iter().map(ToString::to_string).collect();
-    output.say(&format!("\nSTUN answers at {}.", list.join(", ")));
 }
+
+async fn start_turn(
+    global: &Global,
+    args: &RelayArgs,
+    services: &Services,
+) -> Result<Option<Turn>, Failure> {
+    if services.turn.is_empty() {
+        return Ok(None);
+    }
+    let home = node::home(global)?;
+    let credentials = Credentials::new(&home, &args.turn_user, args.turn_secret.as_ref())?;
+    let mut config = ServerConfig::new(credentials.users());
+    config.secret = credentials.secret().map(|secret| secret.clone().into());
+    config.peers = PeerPolicy::default().allow(args.allow_peer.iter().copied());
+    config.quotas.bytes_per_second = args.limit;
+    let mut options = ServeOptions::new(services.turn.iter().copied(), config);
+    options.stun.clone_from(&services.shared);
+    options.public.clone_from(&args.public_ip);
+    if let Some(ports) = &args.relay_ports {
+        options.ports = ports.clone();
+    }
+    let mut serving = serve::serve(options).await?;
+    let metrics = match args.metrics {
+        Some(addr) => Some(serving.show_metrics(addr).await?),
+        None => None,
+    };
+    Ok(Some(Turn {
+        serving,
+        credentials,
+        metrics,
+    }))
+}
+
+/// Lets what is in use go on for a while.
+async fn drain(serving: &serve::Serving, output: &Output) {
+    serving.drain();
+    let in_use = serving.counters().allocations;
+    if in_use == 0 {
+        return;
+    }
+    output.event(
+        "draining",
+        json!({"allocations": in_use, "at_most_ms": DRAIN.as_millis()}),
+    );
+    output.say(&format!(
+        "{in_use} in use; ending when they are done, in {} s at the latest. Ctrl-C again ends at once.",
+        DRAIN.as_secs()
+    ));
+    let _ = tokio::time::timeout(DRAIN, serving.idle()).await;
+}
+
+/// An address as others are to name it.
+fn told(addr: SocketAddr, public: &[IpAddr]) -> SocketAddr {
+    let mut same = public.iter().filter(|ip| ip.is_ipv4() == addr.is_ipv4());
+    SocketAddr::new(same.next().copied().unwrap_or(addr.ip()), addr.port())
+}
+
+fn announce(
+    args: &RelayArgs,
+    node: Option<&Node>,
+    services: &Services,
+    stun: &[stun::io::Serving],
+    turn: Option<&Turn>,
+    output: &Output,
+) {
+    let told = |addr| told(addr, &args.public_ip);
+    let apart = stun.iter().flat_map(|server| server.layout().sockets());
+    let shared = services.shared.iter().flat_map(Layout::sockets);
+    let mut stun: Vec<SocketAddr> = apart.chain(shared).map(told).collect();
+    if let Some(turn) = turn {
+        let with_turn = turn.serving.addrs().iter();
+        let new: Vec<_> = with_turn
+            .filter(|addr| !stun.contains(addr))
+            .copied()
+            .collect();
+        stun.extend(new);
+    }
+    let mut ready = Map::new();
+    let mut options = Vec::new();
+    if let Some(node) = node {
+        let mut addrs: Vec<SocketAddr> = node.network().addrs().into_iter().map(told).collect();
+        addrs.dedup();
+        options.extend(
+            addrs
+                .iter()
+                .map(|addr| format!("--via {}@{addr}", node.id())),
+        );
+        ready.insert("node_id".to_owned(), json!(node.id()));
+        ready.insert("port".to_owned(), json!(node.port()));
+        ready.insert("addrs".to_owned(), json!(addrs));
+    }
+    options.extend(stun.iter().map(|addr| format!("--stun {addr}")));
+    ready.insert("stun".to_owned(), json!(stun));
+    let uris = turn.map(Turn::uris).unwrap_or_default();
+    options.extend(uris.iter().map(|uri| format!("--turn '{uri}'")));
+    ready.insert("turn".to_owned(), json!(uris));
+    if let Some(metrics) = turn.and_then(|turn| turn.metrics) {
+        ready.insert("metrics".to_owned(), json!(metrics));
+    }
+    output.event("ready", Value::Object(ready));
+    output.say("Serving until Ctrl-C. Others add what they need of:\n");
+    for option in options {
+        output.result(&option);
+    }
+}
+
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Self {
+        let kind = match error {
+            ServeError::Config(_) | ServeError::Ports => Kind::Usage,
+            _ => Kind::Local,
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// A range of ports, such as `49152-65535`.
+pub(crate) fn parse_ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    match (first.parse(), last.parse()) {
+        (Ok(first), Ok(last)) if first <= last && first >= 1024 => Ok(first..=last),
+        _ => Err("expected ports from 1024 up, such as 49152-65535".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ mod moving;
 mod paths;
 mod program;
 mod python;
+mod relay;
 mod resume;
 mod sandbox;
 mod tickets;
