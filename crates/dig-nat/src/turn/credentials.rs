@@ -36,11 +36,8 @@ impl Challenge {
     /// Reads a 401 or 438. Nothing, if it is no challenge that can be answered, or if somebody on the way has taken the better
     /// algorithms out of it (RFC 8489 §9.2.1).
     pub(super) fn read(message: &Message<'_>) -> Option<Self> {
-        let text = |kind| {
-            let value = message.value(kind)?;
-            (!value.is_empty() && value.len() <= MAX_TEXT).then(|| value.to_vec())
-        };
-        let (realm, nonce) = (text(attribute::REALM)?, text(attribute::NONCE)?);
+        let realm = text(message, attribute::REALM)?;
+        let nonce = text(message, attribute::NONCE)?;
         let algorithms = match message.value(attribute::PASSWORD_ALGORITHMS) {
             Some(offered) => Some((offered.to_vec(), choose(offered)?)),
             None if promises_algorithms(&nonce) => return None,
@@ -52,6 +49,11 @@ impl Challenge {
             algorithms,
         })
     }
+}
+
+fn text(message: &Message<'_>, kind: u16) -> Option<Vec<u8>> {
+    let value = message.value(kind)?;
+    (!value.is_empty() && value.len() <= MAX_TEXT).then(|| value.to_vec())
 }
 
 /// The first offered algorithm that we know.
@@ -103,6 +105,22 @@ impl Session {
 
     pub(super) fn key(&self) -> &Key {
         &self.key
+    }
+
+    /// A later challenge in the same session. Some servers repeat neither their algorithms nor the promise of them; then those stay
+    /// that were agreed on, so that nobody on the way can weaken them either.
+    pub(super) fn renewed(&self, message: &Message<'_>) -> Option<Challenge> {
+        let Challenge {
+            realm, algorithms, ..
+        } = &self.challenge;
+        if algorithms.is_none() || message.value(attribute::PASSWORD_ALGORITHMS).is_some() {
+            return Challenge::read(message);
+        }
+        let nonce = text(message, attribute::NONCE)?;
+        (text(message, attribute::REALM).as_ref() == Some(realm)).then(|| Challenge {
+            nonce,
+            ..self.challenge.clone()
+        })
     }
 
     /// Whether the server said something new.

@@ -1,6 +1,6 @@
 //! Channel data (RFC 8656 §12.4), and how it and messages follow each other on a stream.
 
-use super::message::HEADER;
+use super::message::{COOKIE, HEADER};
 use bytes::{Bytes, BytesMut};
 
 /// Bytes before the data of a channel.
@@ -40,8 +40,10 @@ pub(super) fn next_frame(arrived: &mut BytesMut) -> Result<Option<Bytes>, NotTur
         return Ok(None);
     };
     let length = usize::from(u16::from_be_bytes([l0, l1]));
+    let cookie = arrived.iter().skip(4).take(COOKIE.len());
+    let is_message = cookie.zip(&COOKIE).all(|(came, cookie)| came == cookie);
     let whole = match first >> 6 {
-        0 if length.is_multiple_of(4) => HEADER + length,
+        0 if length.is_multiple_of(4) && is_message => HEADER + length,
         1 if CHANNELS.contains(&u16::from_be_bytes([first, second])) => {
             CHANNEL_HEADER + length.next_multiple_of(4)
         }

@@ -9,7 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Bytes of a header.
 pub(super) const HEADER: usize = 20;
-const COOKIE: [u8; 4] = [0x21, 0x12, 0xA4, 0x42];
+/// RFC 8489 §5.
+pub(super) const COOKIE: [u8; 4] = [0x21, 0x12, 0xA4, 0x42];
 /// Most attributes that are looked at; no message of TURN has use for more. It bounds the work that a datagram causes.
 const MAX_ATTRIBUTES: usize = 32;
 

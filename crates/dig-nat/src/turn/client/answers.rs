@@ -45,7 +45,13 @@ impl Client {
         self.has_heard(now);
         match code {
             None => self.on_success(now, &request, message),
-            Some(code @ (401 | 438)) => self.on_challenge(now, &request, code, message),
+            Some(code @ (401 | 438)) => {
+                let challenge = match &self.session {
+                    Some(session) => session.renewed(message),
+                    None => Challenge::read(message),
+                };
+                self.on_challenge(now, &request, code, challenge);
+            }
             Some(code) => self.on_error(now, &request, code, message),
         }
     }
@@ -154,12 +160,17 @@ impl Client {
         }
     }
 
-    fn on_challenge(&mut self, now: Duration, request: &Request, code: u16, message: &Message<'_>) {
+    fn on_challenge(
+        &mut self,
+        now: Duration,
+        request: &Request,
+        code: u16,
+        challenge: Option<Challenge>,
+    ) {
         if request.purpose == Purpose::Probe {
             // It answers no Binding requests of strangers; that it answers is enough.
             return;
         }
-        let challenge = Challenge::read(message);
         let is_new = match (&self.session, &challenge) {
             (Some(session), Some(challenge)) => !session.answers(challenge),
             (None, challenge) => challenge.is_some(),

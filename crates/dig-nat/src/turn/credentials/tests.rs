@@ -48,6 +48,21 @@ fn algorithms_cannot_be_taken_out_on_the_way() {
 }
 
 #[test]
+fn a_later_challenge_does_not_weaken_what_was_agreed_on() {
+    let server = TurnServer::new("u", "p", "h", 1, crate::turn::TurnTransport::Udp).unwrap();
+    let session = Session::new(&server, read(b"one", Some(&[0, 2, 0, 0])).unwrap());
+    let mut writer = Writer::new(Class::Error, Method::Refresh, TransactionId([0; 12]));
+    writer.put(attribute::REALM, b"realm");
+    writer.put(attribute::NONCE, b"two");
+    let bytes = writer.finish();
+    let renewed = session.renewed(&Message::parse(&bytes).unwrap()).unwrap();
+    assert_eq!(
+        (&renewed.nonce[..], renewed.algorithms.unwrap().1),
+        (&b"two"[..], SHA256)
+    );
+}
+
+#[test]
 fn a_challenge_without_a_realm_or_with_too_much_of_it_is_none() {
     assert_eq!(read(b"", None), None);
     assert_eq!(read(&[b'n'; 764], None), None);

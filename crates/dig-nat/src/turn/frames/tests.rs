@@ -38,7 +38,7 @@ fn channel_data_is_padded_on_streams_only() {
 fn something_else_ends_the_stream() {
     for other in [
         &b"SSH-2.0-OpenSSH"[..],
-        b"\x16\x03\x01\x00",
+        b"\x16\x03\x01\x00\xc8\x01",
         b"\x80\0\0\0",
         b"\x50\0\0\0",
         b"\0\x01\0\x03",

@@ -45,15 +45,15 @@ impl World {
     }
 
     /// Carries a datagram to the server, and what it answers at once.
-    fn to_server(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
+    fn carry(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
         let now = self.instant();
         if let Some(answer) = self.proto.recv(Transmit::new(bytes, Udp, from, to), now) {
             let answer = answer.build();
-            self.from_server(answer.to, answer.data);
+            self.bring(answer.to, answer.data);
         }
     }
 
-    fn from_server(&mut self, to: SocketAddr, bytes: Vec<u8>) {
+    fn bring(&mut self, to: SocketAddr, bytes: Vec<u8>) {
         if to != self.at {
             return self.to_peers.push((to, bytes));
         }
@@ -72,12 +72,12 @@ impl World {
                 let message = Message::parse(&bytes).unwrap();
                 self.requests.push((self.now, message.method));
                 let (at, to) = (self.at, self.client.address());
-                self.to_server(at, to, bytes);
+                self.carry(at, to, bytes);
                 idle = false;
             }
             let next = self.proto.poll(self.instant());
             while let Some(sent) = self.proto.poll_transmit(self.instant()) {
-                self.from_server(sent.to, sent.data);
+                self.bring(sent.to, sent.data);
                 idle = false;
             }
             match next {
@@ -138,7 +138,7 @@ impl World {
             .send(self.now, with, &number.to_be_bytes(), &mut frame);
         if sent == Ok(Sent::Frame) {
             let (at, to) = (self.at, self.client.address());
-            self.to_server(at, to, frame);
+            self.carry(at, to, frame);
         }
         self.pass(millis(100));
         let came = self.to_peers.pop();
@@ -152,7 +152,7 @@ impl World {
         let ended = self.client.poll_event();
         let relayed =
             relayed.unwrap_or_else(|| panic!("{ended:?} {:?} at {:?}", self.requests, self.now));
-        self.to_server(with, relayed, b"back".to_vec());
+        self.carry(with, relayed, b"back".to_vec());
         let came = self.to_client.pop();
         assert_eq!(came, Some((with, b"back".to_vec())), "{:?}", self.now);
     }
@@ -207,7 +207,7 @@ fn an_idle_allocation_lives_too_and_asks_for_nothing_else() {
     assert_eq!(world.count(Method::ChannelBind), channels);
     // The peer may not reach us any more, and does after we have written again.
     let relayed = world.client.relayed().unwrap();
-    world.to_server(peer(1), relayed, b"late".to_vec());
+    world.carry(peer(1), relayed, b"late".to_vec());
     assert_eq!(world.to_client, []);
     world.exchange(peer(1), 3);
     world.exchange(peer(1), 4);
