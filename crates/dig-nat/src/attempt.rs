@@ -1,4 +1,4 @@
-//! One attempt of two peers at a path between them: both roles, all methods that need no relay, one or all at a time.
+//! One attempt of two peers at a path between them: both roles, all methods, one or all at a time.
 //!
 //! The side that wants the path makes an [`Attempt`] by [`initiate`](Attempt::initiate), the other one out of the offer it gets, by
 //! [`respond`](Attempt::respond). Each is a state machine without sockets, clock or randomness of its own: tell it what
@@ -15,6 +15,8 @@
 //!    its own. TCP begins by [`Message::Go`]: the responder connects when it comes, the initiator half a signaling round trip after it left.
 //! 4. A path is good when a request of our own was answered there, or, for a stream, both preambles were exchanged. The initiator
 //!    chooses; the responder serves all.
+//! 5. A direct path ends the attempt when the session over it is [confirmed](Attempt::confirm_path). A relayed one is given out as soon as it
+//!    answers, and the search for a better one goes on until every method has ended.
 //!
 //! Rules, each with a test:
 //!
@@ -72,8 +74,12 @@ use jitter::Jitter;
 use keys::{Keys, expand};
 use remote::Remote;
 use run::Run;
-use signals::Signals;
-use std::{collections::VecDeque, net::SocketAddr, time::Duration};
+use signals::{Repeat, Signals};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 use streams::Streams;
 use tactic::Guess;
 
@@ -105,6 +111,8 @@ pub struct Attempt {
     budget: Budget,
     jitter: Jitter,
     ice: Option<IceChecks>,
+    /// Who may come in at which own relay.
+    permitted: BTreeSet<(SocketAddr, IpAddr)>,
     paths: Vec<Path>,
     /// The initiator's path, given out last.
     chosen: Option<Path>,
@@ -115,6 +123,9 @@ pub struct Attempt {
     outputs: VecDeque<Output>,
     ended: bool,
 }
+
+/// A later revision of the terms is said again after these times.
+const REVISED_AGAIN: [Duration; 2] = [Duration::from_millis(150), Duration::from_millis(450)];
 
 /// Why an offer is not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -215,6 +226,7 @@ impl Attempt {
             budget: Budget::new(),
             jitter: Jitter::new(&config.seed),
             ice: None,
+            permitted: BTreeSet::new(),
             paths: Vec::new(),
             chosen: None,
             confirmed: None,
@@ -323,10 +335,17 @@ impl Attempt {
         }
         self.config.relay.restrict(&mut Vec::new(), &mut self.local);
         self.local.predict();
-        self.terms.candidates = advertised(&self.local, &self.terms.methods);
-        self.terms.fresh = self.local.fresh_addresses();
-        self.terms.revision = self.terms.revision.saturating_add(1);
-        self.announce();
+        let candidates = advertised(&self.local, &self.terms.methods);
+        if candidates != self.terms.candidates {
+            self.terms.candidates = candidates;
+            self.terms.fresh = self.local.fresh_addresses();
+            self.terms.revision = self.terms.revision.saturating_add(1);
+            self.announce();
+            for again in REVISED_AGAIN {
+                let revision = Repeat::Revision(self.terms.revision);
+                self.signals.at(now + again, revision);
+            }
+        }
         self.replan();
         self.drive();
     }

@@ -4,16 +4,20 @@ use super::{
     Attempt, Role,
     check::{Check, Kind},
     checks::Heard,
-    config::RelayUse,
+    config::{RelayUse, is_public},
     event::{Output, PREAMBLE, Path, Port, StreamEvent, StreamFailure, StreamId},
     message::Message,
-    methods::Probe,
+    methods::{Probe, Sides},
     signals::Repeat,
     streams::Stage,
 };
 use crate::{candidate::Transport, stun::is_stun};
 use dig_types::Method;
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 impl Attempt {
     /// A datagram with this attempt's [tag](Attempt::tag), or a STUN message for its [user name](Attempt::ice_ufrag) or in answer to one
@@ -236,6 +240,27 @@ impl Attempt {
             .is_some_and(|remote| remote.is_relayed(probe.to));
         let relays = u8::from(matches!(probe.from, Port::Relay(_))) + u8::from(theirs);
         relays.max(u8::from(method == Method::Turn))
+    }
+
+    /// Lets the peer's hosts in at this side's relays.
+    pub(super) fn permit(&mut self) {
+        let used = self.agreed(Method::Turn) || self.agreed(Method::Ice);
+        let Some(remote) = self.remote.as_ref().filter(|_| used) else {
+            return;
+        };
+        let sides = Sides::new(&self.local, remote);
+        let peer = sides.peer().iter();
+        let ips: BTreeSet<IpAddr> = peer
+            .filter(|c| c.transport == Transport::Udp && is_public(c.addr.ip()))
+            .map(|c| c.addr.ip())
+            .collect();
+        for relay in self.local.relays.iter().copied() {
+            for ip in ips.iter().filter(|ip| ip.is_ipv4() == relay.is_ipv4()) {
+                if self.permitted.insert((relay, *ip)) {
+                    self.outputs.push_back(Output::Permit { relay, ip: *ip });
+                }
+            }
+        }
     }
 
     /// Whether datagrams may take this way, as relays are to be used.

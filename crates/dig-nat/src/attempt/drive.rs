@@ -41,6 +41,8 @@ impl Attempt {
         while let Some(repeat) = self.signals.due(self.now) {
             match repeat {
                 Repeat::Terms => self.announce(),
+                Repeat::Revision(revision) if revision == self.terms.revision => self.announce(),
+                Repeat::Revision(_) => {}
                 Repeat::Message(message) => self.say(&message),
             }
         }
@@ -135,9 +137,11 @@ impl Attempt {
         if self.config.relay == RelayUse::Only {
             plan.dials.clear();
         }
+        if self.config.relay == RelayUse::Only && self.local.relays.is_empty() {
+            return Err("this side may use nothing but relays, and has none so far".into());
+        }
         let ice = name == Method::Ice;
-        plan.probes
-            .retain(|probe| ice || self.may_use(name, *probe));
+        plan.probes.retain(|probe| self.may_use(name, *probe));
         let all = plan.probes.len();
         plan.probes
             .retain(|probe| ice || !self.checks.taken(*probe, name));
@@ -272,6 +276,10 @@ impl Attempt {
                 continue;
             }
             self.runs[at].plan = plan;
+            let awaited = self.runs[at].is_announced() && !self.runs[at].gone(round);
+            if self.role == Role::Responder && awaited {
+                continue;
+            }
             let held = self.runs[at].wait != Wait::Nothing
                 || self.runs[at].plan.pace == Pace::Synchronised;
             if held && self.role == Role::Responder {
@@ -285,8 +293,16 @@ impl Attempt {
 
     fn begin(&mut self, at: usize, round: u8) {
         match self.role {
-            Role::Initiator => self.begin_round(at, round),
-            Role::Responder => self.prepare(at),
+            Role::Initiator => {
+                if !self.begin_later(at) {
+                    self.begin_round(at, round);
+                }
+            }
+            Role::Responder => {
+                if !self.runs[at].is_announced() {
+                    self.prepare(at);
+                }
+            }
         }
     }
 

@@ -163,6 +163,14 @@ pub enum Output {
         /// With this time-to-live; `None`: the system's.
         ttl: Option<u8>,
     },
+    /// Let what comes from an address in at an own allocation (RFC 8656 §9), from every port and for as long as the attempt goes on.
+    /// Nothing is sent to it: a datagram that comes before the peer's NAT is open could spoil the peer's mapping.
+    Permit {
+        /// The allocation, named by its relayed address.
+        relay: SocketAddr,
+        /// Whom.
+        ip: IpAddr,
+    },
     /// Make a TCP connection, and tell [`Attempt::on_stream`](super::Attempt::on_stream) how it goes.
     Connect(Connect),
     /// Write this preamble to a connected stream, before anything else.

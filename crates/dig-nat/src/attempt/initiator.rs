@@ -114,8 +114,11 @@ impl Attempt {
         let rtt = self.signaling.unwrap_or(UNMEASURED);
         if !told {
             self.say(&Message::Go(step));
-            let again = self.now + rtt * 3 / 2 + Duration::from_millis(100);
-            self.signals.at(again, Repeat::Message(Message::Go(step)));
+            let again = rtt * 3 / 2 + Duration::from_millis(100);
+            for times in [1, 2] {
+                let go = Repeat::Message(Message::Go(step));
+                self.signals.at(self.now + again * times, go);
+            }
         }
         match pace {
             Pace::AtOnce => self.act(at, self.now),

@@ -8,6 +8,8 @@ use std::time::Duration;
 pub(super) enum Repeat {
     /// The offer or the answer, with the stamps of then.
     Terms,
+    /// The same once more, if that is still their revision: nothing tells that a later one has arrived.
+    Revision(u8),
     /// Anything else.
     Message(Message),
 }

@@ -2,14 +2,16 @@
 
 mod conduct;
 mod guessing;
+mod ice;
 mod matrix;
 mod peer;
+mod relayed;
 mod scenarios;
 mod tcp;
 mod vectors;
 mod world;
 
-use super::{AttemptConfig, Ended, FreshPort, NatHint, Path, Strategy, Subnet};
+use super::{AttemptConfig, Ended, FreshPort, NatHint, Path, RelayUse, Strategy, Subnet};
 use crate::{
     candidate::{Candidate, CandidateKind, Transport},
     trace::Outcome,
@@ -23,7 +25,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
-use world::{Layer, Site, World, is_stable, nat, pin};
+use world::{Event, Layer, RelayModel, Site, World, is_stable, nat, pin};
 
 /// Where a peer is.
 #[derive(Debug, Clone)]
@@ -67,6 +69,9 @@ struct Case {
     loss: f64,
     /// Both behind the same NAT, which is that of the first.
     together: bool,
+    /// When each side's allocation on a TURN server comes up, if it has one.
+    relays: [Option<Duration>; 2],
+    relay: RelayUse,
     /// Each knows how its NAT maps ports, so that they may be guessed.
     hints: bool,
 }
@@ -84,6 +89,8 @@ impl Case {
             signal_jitter: Duration::ZERO,
             loss: 0.0,
             together: false,
+            relays: [None; 2],
+            relay: RelayUse::Yes,
             hints: false,
         }
     }
@@ -108,6 +115,7 @@ impl Case {
             let mut config = AttemptConfig::new([at as u8 + 1 + (self.seed % 200) as u8; 32]);
             config.methods = self.methods.clone();
             config.strategy = self.strategy;
+            config.relay = self.relay;
             let layers = if self.together {
                 self.kinds[0].layers()
             } else {
@@ -122,6 +130,13 @@ impl Case {
         world.loss = self.loss;
         world.signal_delay = self.signal_delay;
         world.signal_jitter = self.signal_jitter;
+        for (at, up) in self.relays.iter().enumerate() {
+            if let Some(up) = up {
+                world.relays.push(RelayModel::new(at, relayed(at)));
+                let relay = world.relays.len() - 1;
+                world.at(*up, Event::RelayUp { relay });
+            }
+        }
         world
     }
 
@@ -262,6 +277,12 @@ impl Case {
     }
 }
 
+/// The relayed address of a side's allocation.
+fn relayed(at: usize) -> SocketAddr {
+    let ip = ["44.9.9.1", "44.9.9.2"][at].parse().unwrap();
+    SocketAddr::new(ip, 49_160)
+}
+
 /// What the initiator got.
 fn path(world: &World) -> Option<Path> {
     world.peers[0].found.last().map(|(_, path)| *path)
@@ -276,10 +297,13 @@ fn took(world: &World) -> Duration {
 fn check_path(case: &Case, world: &World, path: Path) {
     let context = Context { case, world };
     match path.transport {
-        Transport::Udp => assert!(
-            world.peers[0].data.iter().any(|data| data == "echo"),
-            "no echo: {context}"
-        ),
+        Transport::Udp => {
+            let echo = format!("echo {}", world.peers[0].found.len() - 1);
+            assert!(
+                world.peers[0].data.iter().any(|data| *data == echo),
+                "no {echo}: {context}"
+            );
+        }
         Transport::Tcp => {
             let conns = &world.peers[0].tcp.conns;
             let conn = conns

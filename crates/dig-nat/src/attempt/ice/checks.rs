@@ -16,7 +16,7 @@ use crate::{
 use bytes::{BufMut, Bytes, BytesMut};
 use dig_types::Method;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
@@ -42,6 +42,10 @@ pub(in crate::attempt) struct IceChecks {
     /// Where the agent has sockets.
     sockets: Vec<SocketAddr>,
     remotes: Vec<SocketAddr>,
+    /// Those of them that are relayed.
+    relayed: Vec<SocketAddr>,
+    /// Ways on which the peer was heard at an own relay.
+    heard: BTreeSet<Probe>,
     /// Checks since the last answer, by pair.
     unanswered: BTreeMap<Probe, u32>,
 }
@@ -68,35 +72,49 @@ impl IceChecks {
             ufrag,
             sockets: Vec::new(),
             remotes: Vec::new(),
+            relayed: Vec::new(),
+            heard: BTreeSet::new(),
             unanswered: BTreeMap::new(),
         }
     }
 
     /// Takes over what is known of either side by now.
     fn learn(&mut self, sockets: impl Iterator<Item = SocketAddr>, peer: &[Candidate]) {
-        for addr in sockets {
-            if self.sockets.contains(&addr) || self.sockets.len() >= MAX_CANDIDATES {
-                continue;
-            }
-            let kind = if SHARED.contains(&addr) {
-                CandidateKind::Host
-            } else {
-                CandidateKind::Relayed
-            };
-            let transport = Transport::Udp;
-            let candidate = Candidate {
-                kind,
-                transport,
-                addr,
-            };
-            self.ice.add_local(candidate, addr);
-            self.sockets.push(addr);
-        }
+        sockets.for_each(|addr| self.learn_socket(addr));
         for candidate in peer {
             if !self.remotes.contains(&candidate.addr) && self.ice.add_remote(*candidate) {
                 self.remotes.push(candidate.addr);
+                if candidate.kind == CandidateKind::Relayed {
+                    self.relayed.push(candidate.addr);
+                }
             }
         }
+    }
+
+    fn learn_socket(&mut self, addr: SocketAddr) {
+        if self.sockets.contains(&addr) || self.sockets.len() >= MAX_CANDIDATES {
+            return;
+        }
+        let kind = if SHARED.contains(&addr) {
+            CandidateKind::Host
+        } else {
+            CandidateKind::Relayed
+        };
+        let transport = Transport::Udp;
+        let candidate = Candidate {
+            kind,
+            transport,
+            addr,
+        };
+        self.ice.add_local(candidate, addr);
+        self.sockets.push(addr);
+    }
+
+    /// Whether a check may take this way: from an own relay only to a relay, or to where the peer was heard at it. What came at the
+    /// peer's NAT before could spoil its mapping.
+    fn is_open(&self, probe: Probe) -> bool {
+        let relayed = || self.relayed.contains(&probe.to) || self.heard.contains(&probe);
+        probe.from == Port::Shared || relayed()
     }
 
     /// What the agent calls a port towards an address; it has no others than these.
@@ -125,7 +143,9 @@ impl IceChecks {
         budget: &mut Budget,
     ) -> Option<IceHeard> {
         let local = Self::socket(came.from, came.to)?;
+        self.learn_socket(local);
         let heard = self.ice.on_datagram(now, local, came.to, bytes)?;
+        self.heard.insert(came);
         if heard == IceHeard::Answer {
             budget.refund(self.unanswered.remove(&came).unwrap_or(0));
         }
@@ -143,7 +163,7 @@ impl IceChecks {
                 } => {
                     let probe = Self::probe(from, to);
                     if check {
-                        if !budget.spend(1) {
+                        if !self.is_open(probe) || !budget.spend(1) {
                             continue;
                         }
                         *self.unanswered.entry(probe).or_default() += 1;
@@ -208,6 +228,7 @@ impl Attempt {
 
     /// More is known of either side.
     pub(in crate::attempt) fn update_ice(&mut self) {
+        self.permit();
         let (Some(checks), Some(remote)) = (&mut self.ice, &self.remote) else {
             return;
         };
@@ -218,11 +239,10 @@ impl Attempt {
             .filter(|c| relay != RelayUse::No || c.kind != CandidateKind::Relayed)
             .collect();
         let shared = SHARED.into_iter().filter(|_| relay != RelayUse::Only);
-        let relays = self.local.relays.iter().copied();
-        checks.learn(
-            shared.chain(relays.filter(|_| relay != RelayUse::No)),
-            &peer,
-        );
+        // Towards anything but a relay, an own one is added when the peer is heard at it.
+        let between = peer.iter().any(|c| c.kind == CandidateKind::Relayed);
+        let relays = self.local.relays.iter().copied().filter(|_| between);
+        checks.learn(shared.chain(relays), &peer);
     }
 
     /// Begins the checks of the run.

@@ -1,15 +1,14 @@
 //! Paths through TURN servers.
 
-use super::{Pace, Plan, Probe, Sides, TraversalMethod, outside};
+use super::{Pace, Plan, Probe, Sides, TraversalMethod};
 use crate::candidate::{CandidateKind, Transport};
 use dig_types::Method;
 
-/// Datagrams through a relay (RFC 8656): from this side's port to an allocation of the peer's, from an own allocation to the peer's
-/// outside addresses, and from one allocation to the other. One relay is enough where its server reaches both sides; which one answers
-/// first is used.
+/// Datagrams through a relay (RFC 8656): from this side's port to an allocation of the peer's, the other way round, and from one
+/// allocation to the other. One relay is enough where its server reaches both sides; which one answers first is used.
 ///
-/// A relay lets through only addresses that its owner has sent to (RFC 8656 §9). So both sides send, and what comes early is lost and
-/// repeated; it harms nothing, as no NAT stands before a relay.
+/// A relay lets in only whom its owner permits (RFC 8656 §9): all hosts of the peer, before anything is sent. From an own allocation
+/// this side speaks to the peer's only, and to wherever the peer was heard at it. So nothing comes at a NAT before it is open.
 #[derive(Debug, Clone, Copy)]
 pub struct Turn;
 
@@ -26,9 +25,7 @@ impl TraversalMethod for Turn {
             return Err("neither side has a relay; name a TURN server with --turn".into());
         }
         let mut probes: Vec<Probe> = relayed.iter().map(|c| Probe::shared(c.addr)).collect();
-        let mut targets = sides.targets(|c| outside(c, Transport::Udp));
-        targets.extend(relayed);
-        for to in targets.iter().map(|c| c.addr) {
+        for to in relayed.iter().map(|c| c.addr) {
             let reaches = relays
                 .iter()
                 .filter(|relay| relay.is_ipv4() == to.is_ipv4());

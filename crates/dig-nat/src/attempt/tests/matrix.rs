@@ -11,7 +11,7 @@ const BEHAVIOURS: [Behaviour; 3] = [
 /// Whether datagrams can get through by plain punching: one side can be reached at the address that it knows of itself.
 /// `None`: it depends. A NAT with a mapping a peer that lets anybody into each of them can be reached at the one that a
 /// server saw, but may answer from another.
-fn punchable(a: &Kind, b: &Kind) -> Option<bool> {
+pub(super) fn punchable(a: &Kind, b: &Kind) -> Option<bool> {
     let either = |strange| reachable(a, b, strange) || reachable(b, a, strange);
     (either(true) == either(false)).then(|| either(true))
 }
@@ -55,7 +55,7 @@ fn any_kind(rng: &mut fastrand::Rng) -> Kind {
     }
 }
 
-fn any_case(seed: u64) -> Case {
+pub(super) fn any_case(seed: u64) -> Case {
     let mut rng = fastrand::Rng::with_seed(seed);
     let (a, b) = (any_kind(&mut rng), any_kind(&mut rng));
     let mut delay = || Duration::from_micros(rng.u64(200..75_000));
@@ -67,7 +67,7 @@ fn any_case(seed: u64) -> Case {
 }
 
 /// Symmetric NATs that happen to keep ports look stable; nothing is claimed for those.
-fn lucky(kind: &Kind) -> bool {
+pub(super) fn lucky(kind: &Kind) -> bool {
     !kind.stable()
         && kind
             .layers()

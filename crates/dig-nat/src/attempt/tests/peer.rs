@@ -1,7 +1,10 @@
 //! A peer: its host, and the driver of its attempt.
 
 use super::tcp::{Tcp, Timer, Told, Wire};
-use crate::attempt::{Attempt, AttemptConfig, Ended, Local, Output, Path, Port, Tag};
+use crate::{
+    attempt::{Attempt, AttemptConfig, Ended, Local, Output, Path, Port, Tag},
+    stun::is_stun,
+};
 use bytes::Bytes;
 use dig_lab::packet::Packet;
 use std::{
@@ -69,7 +72,7 @@ impl Peer {
     }
 
     /// Which socket a port is that of.
-    fn socket(&self, port: u16) -> Option<Port> {
+    pub(super) fn socket(&self, port: u16) -> Option<Port> {
         if port == PORT {
             return Some(Port::Shared);
         }
@@ -93,19 +96,19 @@ impl Peer {
     pub(super) fn datagram(
         &mut self,
         now: Duration,
+        at: Port,
         source: SocketAddr,
-        port: u16,
         bytes: &Bytes,
     ) -> Option<Bytes> {
-        let at = self.socket(port)?;
-        if Tag::read(bytes).is_some() {
+        if Tag::read(bytes).is_some() || is_stun(bytes) {
             if let Some(attempt) = &mut self.attempt {
                 attempt.on_datagram(now, at, source, bytes);
             }
             return None;
         }
         self.data.push(bytes.clone());
-        (bytes == "data").then(|| "echo".into())
+        let number = bytes.strip_prefix(b"data ")?;
+        Some([b"echo ", number].concat().into())
     }
 
     pub(super) fn segment(&mut self, now: Duration, packet: &Packet) -> Vec<Wire> {

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use std::{fs, path::Path, time::Duration};
 
 const ABOUT: &str = "Attempts of docs/protocol.md section 14. Bytes are hexadecimal. `keys`: the key that both sides make of the attempt's \
-    id and their shares. `checks`, `preambles`: `bytes` as the side `role` of that attempt sends them, and what they mean. `messages`: bodies of \
+    id and their shares, and each one's user name fragment and password for ICE. `checks`, `preambles`: `bytes` as the side `role` of that attempt sends them, and what they mean. `messages`: bodies of \
     signals (section 12). `bad`: what the initiator of that attempt takes for nothing at all, where a message (`signal`), a \
     datagram (`datagram`) or the beginning of a stream (`stream`) of the responder belongs.";
 
@@ -41,13 +41,27 @@ impl hkdf::KeyType for Length {
 }
 
 /// HKDF-SHA256 by another implementation than the crate's own.
-fn key() -> [u8; 32] {
+fn expanded(info: &[u8]) -> [u8; 32] {
     let extracted = hkdf::Salt::new(hkdf::HKDF_SHA256, &ATTEMPT)
         .extract(&[&INITIATOR[..], &RESPONDER].concat());
     let mut key = [0; 32];
-    let expanded = extracted.expand(&[b"dig-attempt/1 mac"], Length).unwrap();
+    let info = [info];
+    let expanded = extracted.expand(&info, Length).unwrap();
     expanded.fill(&mut key).unwrap();
     key
+}
+
+fn key() -> [u8; 32] {
+    expanded(b"dig-attempt/1 mac")
+}
+
+/// User name fragment and password for ICE.
+fn credentials(role: Role) -> (String, String) {
+    let secret = match role {
+        Role::Initiator => expanded(b"dig-attempt/1 ice initiator"),
+        Role::Responder => expanded(b"dig-attempt/1 ice responder"),
+    };
+    (hex(&secret[..6]), hex(&secret[6..22]))
 }
 
 fn keys() -> Keys {
@@ -375,6 +389,10 @@ fn document() -> Value {
             "responder_share": hex(RESPONDER),
             "tag": hex(&ATTEMPT[..8]),
             "key": hex(key()),
+            "ice": json!({
+                "initiator": credentials(Role::Initiator),
+                "responder": credentials(Role::Responder),
+            }),
         },
         "checks": checks.collect::<Vec<_>>(),
         "preambles": preambles.collect::<Vec<_>>(),
@@ -400,6 +418,10 @@ fn published_attempts_hold() {
 
 #[test]
 fn good_ones_are_what_is_sent_and_understood() {
+    for role in [Role::Initiator, Role::Responder] {
+        let made = keys().credentials(role);
+        assert_eq!((made.ufrag, made.password), credentials(role));
+    }
     for (why, check, bytes) in checks() {
         assert_eq!(check.encode(&keys()), bytes, "{why}");
         assert_eq!(

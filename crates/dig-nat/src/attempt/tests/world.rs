@@ -5,9 +5,10 @@ use super::{
     tcp::{Timer, Wire},
 };
 use crate::{
-    attempt::{Attempt, Drift, Message, Output},
-    candidate::Transport,
+    attempt::{Attempt, Drift, Message, Output, Path, Port, Probe},
+    candidate::{Candidate, CandidateKind, Transport},
     signaling::Observed,
+    stun::is_stun,
     trace::AttemptId,
 };
 use bytes::Bytes;
@@ -29,6 +30,8 @@ pub(super) enum Layer {
     /// Lets in only what answers; translates nothing.
     Firewall(Habit, BTreeSet<(SocketAddr, SocketAddr, bool)>),
     NoUdp,
+    /// Of datagrams it lets STUN pass, and nothing else.
+    StunOnly,
 }
 
 impl Layer {
@@ -44,7 +47,8 @@ impl Layer {
                 Verdict::Forward(packet)
             }
             Self::NoUdp if packet.content == Content::Udp => Verdict::Drop,
-            Self::NoUdp => Verdict::Forward(packet),
+            Self::StunOnly if packet.content == Content::Udp && !passes(&packet) => Verdict::Drop,
+            Self::NoUdp | Self::StunOnly => Verdict::Forward(packet),
         }
     }
 
@@ -67,9 +71,18 @@ impl Layer {
                 }
             }
             Self::NoUdp if packet.content == Content::Udp => Verdict::Drop,
-            Self::NoUdp => Verdict::Forward(packet),
+            Self::StunOnly if packet.content == Content::Udp && !passes(&packet) => Verdict::Drop,
+            Self::NoUdp | Self::StunOnly => Verdict::Forward(packet),
         }
     }
+}
+
+/// Whether a firewall for STUN lets a datagram pass. What the world asks of its servers is empty.
+fn passes(packet: &Packet) -> bool {
+    packet.payload.is_empty()
+        || packet.payload.starts_with(b"data")
+        || packet.payload.starts_with(b"echo")
+        || is_stun(&packet.payload)
 }
 
 /// A network with one way to the internet; the layer next to the hosts comes first.
@@ -97,19 +110,57 @@ pub(super) enum Event {
         peer: usize,
         timer: Timer,
     },
-    /// Data over the path that was found.
+    /// Data over the path that was found, which is the one of this number.
     Data {
-        packet: Packet,
+        path: Path,
+        number: usize,
     },
+    /// The session over a path is made.
+    Confirm(Path),
+    /// A datagram that a relay passes on to the peer that owns it.
+    Relayed {
+        relay: usize,
+        source: SocketAddr,
+        bytes: Bytes,
+    },
+    /// A server has heard whom to let in.
+    Permit {
+        relay: usize,
+        ip: IpAddr,
+    },
+    /// An allocation of that peer's comes up.
+    RelayUp {
+        relay: usize,
+    },
+    /// Something in the network changes.
+    Change(fn(&mut World)),
     /// The sockets for guesses are open.
     Ports {
         peer: usize,
         opened: u16,
         drift: Option<Drift>,
     },
-    /// The session over the path is made.
-    Confirm,
     Wake,
+}
+
+/// An allocation on a TURN server, which its owner reaches whatever its NAT lets through (by TCP, if need be).
+#[derive(Debug)]
+pub(super) struct RelayModel {
+    pub(super) owner: usize,
+    pub(super) relayed: SocketAddr,
+    /// Whom its owner has sent to (RFC 8656 §9).
+    permissions: BTreeSet<IpAddr>,
+}
+
+impl RelayModel {
+    pub(super) fn new(owner: usize, relayed: SocketAddr) -> Self {
+        let permissions = BTreeSet::new();
+        Self {
+            owner,
+            relayed,
+            permissions,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -119,6 +170,7 @@ pub(super) struct World {
     queue: BTreeMap<(Duration, u64), Event>,
     pub(super) sites: Vec<Site>,
     pub(super) peers: Vec<Peer>,
+    pub(super) relays: Vec<RelayModel>,
     pub(super) rng: fastrand::Rng,
     /// Of packets between sites and of signals.
     pub(super) loss: f64,
@@ -127,6 +179,8 @@ pub(super) struct World {
     pub(super) signal_jitter: Duration,
     pub(super) repeat_signals: bool,
     pub(super) signals: [u32; 2],
+    /// Datagrams that left each peer's own port, and no relay of its.
+    pub(super) shared: [u32; 2],
     /// Every datagram that left a host: from whom, where to.
     pub(super) sent: Vec<(usize, SocketAddr)>,
     /// The same with the time.
@@ -154,6 +208,8 @@ impl World {
             queue: BTreeMap::new(),
             sites,
             peers,
+            relays: Vec::new(),
+            shared: [0; 2],
             rng: fastrand::Rng::with_seed(seed),
             loss: 0.0,
             signal_delay: Duration::from_millis(1),
@@ -265,18 +321,66 @@ impl World {
             }
         }
         packet.ttl = packet.ttl.saturating_sub(1);
-        let Some(to) = self
-            .sites
-            .iter()
-            .position(|other| other.owns.contains(&packet.destination.ip()))
-        else {
-            return;
-        };
         if packet.ttl == 0 || self.lost() {
             return;
         }
-        let when = self.now + self.sites[site].delay + self.sites[to].delay;
-        self.at(when, Event::Arrive { site: to, packet });
+        self.across(self.sites[site].delay, packet);
+    }
+
+    /// Carries a packet through the internet, to a site or a relay; `delay` is the way of its sender.
+    fn across(&mut self, delay: Duration, packet: Packet) {
+        let to = packet.destination;
+        if let Some(relay) = self.relays.iter().position(|relay| relay.relayed == to) {
+            let RelayModel {
+                owner, permissions, ..
+            } = &self.relays[relay];
+            if permissions.contains(&packet.source.ip()) {
+                let when = self.now + delay + self.sites[self.peers[*owner].site].delay;
+                let (source, bytes) = (packet.source, packet.payload);
+                self.at(
+                    when,
+                    Event::Relayed {
+                        relay,
+                        source,
+                        bytes,
+                    },
+                );
+            }
+            return;
+        }
+        if let Some(site) = (self.sites.iter()).position(|other| other.owns.contains(&to.ip())) {
+            let when = self.now + delay + self.sites[site].delay;
+            self.at(when, Event::Arrive { site, packet });
+        }
+    }
+
+    /// A peer sends from one of its ports.
+    fn send_from(&mut self, peer: usize, probe: Probe, bytes: Bytes, ttl: Option<u8>) {
+        let Probe { from, to } = probe;
+        match from {
+            Port::Relay(relayed) => {
+                self.sent.push((peer, to));
+                let relay = self
+                    .relays
+                    .iter_mut()
+                    .find(|relay| relay.relayed == relayed);
+                let relay = relay.expect("a relay of this world");
+                assert_eq!(relay.owner, peer);
+                relay.permissions.insert(to.ip());
+                let delay = self.sites[self.peers[peer].site].delay;
+                if !self.lost() {
+                    self.across(delay, Packet::udp(relayed, to, bytes));
+                }
+            }
+            _ => {
+                if let Some(source) = self.peers[peer].source(from, to) {
+                    self.shared[peer] += 1;
+                    let packet =
+                        Packet::udp(source, to, bytes).with_ttl(ttl.unwrap_or(Packet::TTL));
+                    self.send(peer, packet);
+                }
+            }
+        }
     }
 
     /// Passes the layers below one, towards the hosts.
@@ -303,15 +407,16 @@ impl World {
         match packet.content {
             Content::Udp => {
                 let now = self.now;
-                let reply = self.peers[peer].datagram(
-                    now,
-                    packet.source,
-                    packet.destination.port(),
-                    &packet.payload,
-                );
+                let Some(at) = self.peers[peer].socket(packet.destination.port()) else {
+                    return;
+                };
+                let reply = self.peers[peer].datagram(now, at, packet.source, &packet.payload);
                 if let Some(reply) = reply {
-                    let source = packet.destination;
-                    self.send(peer, Packet::udp(source, packet.source, reply));
+                    let probe = Probe {
+                        from: at,
+                        to: packet.source,
+                    };
+                    self.send_from(peer, probe, reply, None);
                 }
             }
             Content::Tcp(_) => {
@@ -382,27 +487,20 @@ impl World {
                 to,
                 bytes,
                 ttl,
-            } => {
-                if let Some(source) = self.peers[peer].source(from, to) {
-                    let packet =
-                        Packet::udp(source, to, bytes).with_ttl(ttl.unwrap_or(Packet::TTL));
-                    self.send(peer, packet);
-                }
-            }
+            } => self.send_from(peer, Probe { from, to }, bytes, ttl),
             Output::Path(path) => {
+                let number = self.peers[peer].found.len();
                 self.peers[peer].found.push((now, path));
                 if peer == 0 && path.transport == Transport::Udp {
-                    let source = self.peers[0].source(path.from, path.remote).unwrap();
                     for copy in 0..8 {
-                        let packet = Packet::udp(source, path.remote, "data".into());
                         self.at(
                             now + Duration::from_millis(100) * copy,
-                            Event::Data { packet },
+                            Event::Data { path, number },
                         );
                     }
                 }
                 if peer == 0 && self.confirm {
-                    self.at(now + SESSION, Event::Confirm);
+                    self.at(now + SESSION, Event::Confirm(path));
                 }
             }
             Output::OpenPorts { to, count, measure } => self.open_ports(peer, to, count, measure),
@@ -412,12 +510,45 @@ impl World {
                 attempt.on_spray(now, granted);
             }
             Output::TacticEnded { unused } => self.peers[peer].close_extra(unused),
+            Output::Permit { relay, ip } => {
+                let mut relays = self.relays.iter();
+                let relay = relays.position(|known| known.relayed == relay).unwrap();
+                let when = now + self.sites[self.peers[peer].site].delay;
+                self.at(when, Event::Permit { relay, ip });
+            }
             Output::Ended(ended) => self.peers[peer].ended = Some((now, ended)),
             other => {
                 let wires = self.peers[peer].tcp_output(now, other);
                 self.carry(peer, wires);
             }
         }
+    }
+
+    fn relayed(&mut self, relay: usize, source: SocketAddr, bytes: &Bytes) {
+        let (owner, relayed) = (self.relays[relay].owner, self.relays[relay].relayed);
+        let (now, at) = (self.now, Port::Relay(relayed));
+        if let Some(reply) = self.peers[owner].datagram(now, at, source, bytes) {
+            self.send_from(owner, Probe::relay(relayed, source), reply, None);
+        }
+        self.flush(owner);
+    }
+
+    fn relay_up(&mut self, relay: usize) {
+        let (owner, relayed) = (self.relays[relay].owner, self.relays[relay].relayed);
+        let now = self.now;
+        let candidate = Candidate {
+            kind: CandidateKind::Relayed,
+            transport: Transport::Udp,
+            addr: relayed,
+        };
+        if let Some(attempt) = &mut self.peers[owner].attempt {
+            attempt.add_candidate(now, candidate);
+            self.flush(owner);
+            return;
+        }
+        let local = &mut self.peers[owner].local;
+        local.candidates.push(candidate);
+        local.relays.push(relayed);
     }
 
     /// Opens sockets, and looks at where the NAT stands by two servers, which takes a round trip.
@@ -512,12 +643,29 @@ impl World {
                     attempt.on_ports(now, opened, drift);
                     self.flush(peer);
                 }
-                Event::Confirm => {
+                Event::Confirm(path) => {
                     let now = self.now;
-                    self.peers[0].attempt.as_mut().unwrap().confirm(now);
+                    let attempt = self.peers[0].attempt.as_mut().unwrap();
+                    attempt.confirm_path(now, &path);
                     self.flush(0);
                 }
-                Event::Data { packet } => self.send(0, packet),
+                Event::Data { path, number } => {
+                    let probe = Probe {
+                        from: path.from,
+                        to: path.remote,
+                    };
+                    self.send_from(0, probe, format!("data {number}").into(), None);
+                }
+                Event::Relayed {
+                    relay,
+                    source,
+                    bytes,
+                } => self.relayed(relay, source, &bytes),
+                Event::Permit { relay, ip } => {
+                    self.relays[relay].permissions.insert(ip);
+                }
+                Event::RelayUp { relay } => self.relay_up(relay),
+                Event::Change(change) => change(self),
                 Event::Timer { peer, timer } => {
                     let now = self.now;
                     let wires = self.peers[peer].timer(now, timer);

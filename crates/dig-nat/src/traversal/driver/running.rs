@@ -3,7 +3,7 @@
 use super::{
     super::{
         audience::{Command, PathNumber},
-        progress::{Failed, FoundPath, Path, Progress, TraverseError, UdpFrom},
+        progress::{Failed, Progress, TraverseError},
         streams::Streams,
     },
     Driver, Early, Inbox,
@@ -15,7 +15,6 @@ use crate::{
     candidate::Candidate,
     io::{Arrived, ExtraSockets, FreshPort, TcpArrivals, UdpArrivals},
     signaling::SignalError,
-    trace::Trace,
     turn::Relay,
 };
 use bytes::Bytes;
@@ -23,7 +22,6 @@ use dig_types::Method;
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
     net::SocketAddr,
     sync::Arc,
     time::Duration,
@@ -42,22 +40,22 @@ pub(super) struct Running<'a> {
     pub(super) attempt: Attempt,
     /// The peer's, for the offer.
     prekey: Option<Bytes>,
-    udp: UdpArrivals,
+    pub(super) udp: UdpArrivals,
     tcp: Option<TcpArrivals>,
-    streams: Streams,
+    pub(super) streams: Streams,
     pub(super) extra: ExtraSockets,
     pub(super) measuring: Option<Measuring>,
-    relays: watch::Receiver<Vec<Relay>>,
+    pub(super) relays: watch::Receiver<Vec<Relay>>,
     candidates: watch::Receiver<Vec<Candidate>>,
     posting: FuturesUnordered<BoxFuture<'static, Result<(), SignalError>>>,
     /// Why the last message did not leave.
     unsent: Option<TraverseError>,
-    began: Instant,
+    pub(super) began: Instant,
     /// Paths that were handed on, and of which nothing was said yet; there are few, since each is better than the one before or
     /// in place of one that was of no use.
-    given: BTreeMap<PathNumber, attempt::Path>,
+    pub(super) given: BTreeMap<PathNumber, attempt::Path>,
     /// Paths that were handed on.
-    count: u32,
+    pub(super) count: u32,
     told: BTreeSet<(Method, SocketAddr)>,
 }
 
@@ -247,37 +245,17 @@ impl<'a> Running<'a> {
             }
             Output::Abandon { id } => self.streams.abandon(id),
             Output::Path(path) => self.found(path),
+            Output::Permit { relay, ip } => {
+                if let Some(relay) = self.relay(relay) {
+                    relay.permit(ip);
+                }
+            }
             Output::OpenPorts { to, count, measure } => self.open_ports(to, count, measure),
             Output::AskSpray { to, packets } => self.ask_spray(to, packets),
             Output::TacticEnded { unused } => self.tactic_ended(unused),
             Output::Ended(ended) => return Some(ended),
         }
         None
-    }
-
-    /// Sends from one of this node's ports. A relay's own server is near, whatever the time to live shall be.
-    fn send(
-        &mut self,
-        (from, to): (Port, SocketAddr),
-        bytes: &[u8],
-        ttl: Option<u8>,
-    ) -> io::Result<()> {
-        self.udp.note_sent(bytes);
-        match from {
-            Port::Shared => self.driver.shared.udp.send(to, bytes, ttl),
-            Port::Extra(number) => self.extra.send(number, to, bytes, ttl),
-            Port::Relay(relayed) => match self.relay(relayed) {
-                Some(relay) => relay.send(to, bytes),
-                None => Err(io::ErrorKind::NotConnected.into()),
-            },
-        }
-    }
-
-    /// An own allocation.
-    fn relay(&self, relayed: SocketAddr) -> Option<Relay> {
-        let relays = self.relays.borrow();
-        let mut relays = relays.iter();
-        relays.find(|relay| relay.relayed() == relayed).cloned()
     }
 
     fn post(&mut self, body: &[u8]) {
@@ -292,60 +270,6 @@ impl<'a> Running<'a> {
                 self.unsent = Some(error.into());
             }
         }
-    }
-
-    /// Hands a path on.
-    fn found(&mut self, found: attempt::Path) {
-        let listens = self.driver.audience.is_there();
-        if !listens && self.attempt.role() == Role::Initiator {
-            // Whoever asked has gone.
-            return;
-        }
-        let Some(path) = self.path(&found) else {
-            let now = self.now();
-            self.attempt.reject_path(now, &found);
-            return;
-        };
-        let number = PathNumber(self.count);
-        self.count = self.count.wrapping_add(1);
-        self.given.insert(number, found);
-        let found = FoundPath {
-            peer: self.driver.peer,
-            attempt: self.attempt.id(),
-            role: self.attempt.role(),
-            method: found.method,
-            elapsed: self.began.elapsed(),
-            after_signaling: after_signaling(&self.attempt.trace(), found.method),
-            rtt: found.rtt,
-            relayed: found.is_relayed(),
-            path,
-            number,
-        };
-        if listens {
-            self.driver.audience.tell(Progress::Path(found));
-        } else if self.driver.shared.incoming.try_send(found).is_err() {
-            tracing::warn!(peer = %self.driver.peer, "a path was dropped because nobody takes incoming paths");
-        }
-    }
-
-    /// What a path is made of, if it is still there.
-    fn path(&mut self, found: &attempt::Path) -> Option<Path> {
-        let remote = found.remote;
-        if let Some(id) = found.stream {
-            let stream = self.streams.keep(id)?;
-            return Some(Path::Tcp { stream, remote });
-        }
-        let from = match found.from {
-            Port::Shared => UdpFrom::Shared,
-            Port::Relay(relayed) => UdpFrom::Relay(self.relay(relayed)?),
-            Port::Extra(number) => {
-                let handed = self.extra.hand_on(number).inspect_err(|error| {
-                    tracing::debug!(%error, "a socket could not be handed on");
-                });
-                UdpFrom::Own(handed.ok()?)
-            }
-        };
-        Some(Path::Udp { remote, from })
     }
 
     /// Tells what is tried for the first time.
@@ -414,15 +338,5 @@ async fn sleep_until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,
-    }
-}
-
-/// From the moment at which the first method began, which is when the peer had answered, until this one gave a path.
-fn after_signaling(trace: &Trace, method: Method) -> Duration {
-    let first = trace.methods.iter().map(|run| run.started).min();
-    let run = trace.methods.iter().find(|run| run.method == method);
-    match (first, run) {
-        (Some(first), Some(run)) => (run.started + run.took).saturating_sub(first),
-        _ => Duration::ZERO,
     }
 }
