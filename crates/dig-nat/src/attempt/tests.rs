@@ -9,6 +9,7 @@ mod relayed;
 mod scenarios;
 mod tcp;
 mod vectors;
+mod victims;
 mod world;
 
 use super::{AttemptConfig, Ended, FreshPort, NatHint, Path, RelayUse, Strategy, Subnet};

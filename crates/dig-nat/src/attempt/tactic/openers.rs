@@ -58,7 +58,7 @@ impl Openers {
         }
         let port = self.done;
         self.done += 1;
-        if self.done % BATCH == 0 {
+        if self.done.is_multiple_of(BATCH) {
             self.next = Some(now + GAP);
         }
         Some((port, self.to, self.turn == Turn::Low))

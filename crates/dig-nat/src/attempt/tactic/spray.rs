@@ -125,3 +125,63 @@ fn stepped(drift: Drift, steps: u16) -> u16 {
     let port = (from + i32::from(drift.step) * i32::from(steps)).rem_euclid(all);
     LOWEST + port as u16
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host() -> IpAddr {
+        [44, 1, 1, 1].into()
+    }
+
+    fn due(spray: &mut Spray, now: Duration, jitter: &mut Jitter) -> Vec<u16> {
+        std::iter::from_fn(|| spray.poll(now, jitter))
+            .map(|(to, _)| to.port())
+            .collect()
+    }
+
+    #[test]
+    fn packets_leave_one_by_one_with_a_pause_in_the_middle_until_all_are_sent() {
+        let mut jitter = Jitter::new(&[1; 32]);
+        let mut spray = Spray::new(Duration::ZERO, host(), SPRAY, None);
+        let mut sent = 0;
+        while let Some(now) = spray.deadline() {
+            let now_due = due(&mut spray, now, &mut jitter).len();
+            assert!(now_due <= 1, "{now:?}");
+            sent += now_due;
+            assert!(now <= LENGTH, "{now:?}");
+        }
+        assert_eq!((sent, spray.unused()), (usize::from(SPRAY), 0));
+    }
+
+    #[test]
+    fn a_late_driver_does_not_send_a_burst() {
+        let mut jitter = Jitter::new(&[1; 32]);
+        let mut spray = Spray::new(Duration::ZERO, host(), SPRAY, None);
+        let late = due(&mut spray, Duration::from_secs(1), &mut jitter);
+        assert_eq!(late.len(), CATCH_UP as usize + 1);
+        assert_eq!(spray.unused(), SPRAY - CATCH_UP as u16 - 1);
+    }
+
+    #[test]
+    fn nothing_leaves_once_it_is_stopped() {
+        let mut jitter = Jitter::new(&[1; 32]);
+        let mut spray = Spray::new(Duration::ZERO, host(), 5, None);
+        assert_eq!(due(&mut spray, Duration::ZERO, &mut jitter).len(), 1);
+        spray.stop();
+        assert!(due(&mut spray, Duration::from_secs(9), &mut jitter).is_empty());
+        assert_eq!((spray.deadline(), spray.unused()), (None, 4));
+    }
+
+    #[test]
+    fn steps_go_on_from_the_last_port_and_around() {
+        let stepped = |last, step, steps| stepped(Drift { last, step }, steps);
+        assert_eq!(stepped(40_000, 2, 1), 40_002);
+        assert_eq!(stepped(40_000, -1, 3), 39_997);
+        assert_eq!(stepped(u16::MAX, 1, 1), LOWEST);
+        assert_eq!(stepped(LOWEST, -1, 1), u16::MAX);
+        for step in [i16::MIN, -7, 1, i16::MAX] {
+            assert!((1..=PREDICTED).all(|steps| stepped(0, step, steps) >= LOWEST));
+        }
+    }
+}

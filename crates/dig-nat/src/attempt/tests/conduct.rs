@@ -270,7 +270,7 @@ proptest! {
 
     /// Calls in any order, with any arguments, at any time.
     #[test]
-    fn misuse_does_no_harm(calls in prop::collection::vec((0u8..10, any::<u8>(), 0u64..2000), 0..200)) {
+    fn misuse_does_no_harm(calls in prop::collection::vec((0u8..12, any::<u8>(), 0u64..2000), 0..200)) {
         for mut attempt in pair() {
             let mut last = Vec::new();
             let mut datagrams = 0;
@@ -291,6 +291,8 @@ proptest! {
                     8 => attempt.add_candidate(now, Candidate {
                         kind: CandidateKind::ServerReflexive, transport: Transport::Udp, addr,
                     }),
+                    9 => attempt.on_ports(now, u16::from(*value) * 200, None),
+                    10 => attempt.on_spray(now, u16::from(*value) * 200),
                     _ => last.extend(std::iter::from_fn(|| attempt.poll())),
                 }
                 if let Some(deadline) = attempt.deadline() {
