@@ -1,6 +1,7 @@
 //! The task of one attempt: between the state machine, the sockets, the carriers and whoever asked.
 
 mod guessing;
+mod paths;
 mod running;
 
 use super::{
