@@ -118,6 +118,11 @@ impl Introductions {
             Some(Addressee::Broker) => {
                 let now = self.0.started.elapsed();
                 let mut table = self.table();
+                // QUIC's other end may have moved.
+                let seen = table.lanes.get(&lane).and_then(seen_now);
+                if let Some(observed) = seen {
+                    table.broker.lane_moved(lane, observed);
+                }
                 for (to, frame) in table.broker.on_frame(now, lane, frame) {
                     if let Some(sender) = table.lanes.get(&to) {
                         offer(sender, frame);
@@ -141,14 +146,22 @@ fn offer(sender: &LaneSender, frame: Frame) {
     }
 }
 
-/// Where a peer is seen to come from.
+/// Where a peer was seen to come from when its lane came up.
 fn observed(info: &LaneInfo) -> Option<Observed> {
-    let remote = info.remote?;
-    Some(Observed {
+    Some(seen_at(info, info.remote?))
+}
+
+/// Where it is now.
+fn seen_now(sender: &LaneSender) -> Option<Observed> {
+    Some(seen_at(sender.info(), sender.remote()?))
+}
+
+fn seen_at(info: &LaneInfo, remote: SocketAddr) -> Observed {
+    Observed {
         transport: match info.transport {
             Transport::Quic => dig_types::Transport::Udp,
             _ => dig_types::Transport::Tcp,
         },
         addr: SocketAddr::new(remote.ip().to_canonical(), remote.port()),
-    })
+    }
 }

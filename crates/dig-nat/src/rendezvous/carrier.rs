@@ -130,6 +130,13 @@ impl RendezvousSignaling {
         state.drive(self.now());
     }
 
+    /// This machine's network changed; see [`Client::refresh`].
+    pub fn refresh(&self) {
+        let mut state = self.lock();
+        state.client.refresh();
+        state.drive(self.now());
+    }
+
     /// Takes every registration back, and ends [`receive`](Signaling::receive) and [`next_event`](Self::next_event) after what has
     /// already come.
     pub fn close(&self) {

@@ -70,6 +70,8 @@ struct Carrier {
     declined: bool,
     /// When to register again.
     retry: Option<Duration>,
+    /// Nothing came on this lane since the network changed: it may be dead without having ended.
+    doubted: bool,
 }
 
 /// Registers with rendezvous peers, finds and introduces through them; sans-IO.
@@ -120,6 +122,7 @@ impl Client {
                 observed: None,
                 declined: false,
                 retry: None,
+                doubted: false,
             },
         );
         self.register(lane);
@@ -141,6 +144,15 @@ impl Client {
         for lane in lanes {
             self.register(lane);
         }
+    }
+
+    /// The network changed: registers again on every lane, so that the carriers see where each comes from now and answer on one
+    /// that works. Until a lane has shown that it does, requests go out on all of its carrier's.
+    pub fn refresh(&mut self) {
+        for carrier in self.carriers.values_mut() {
+            carrier.doubted = true;
+        }
+        self.publish(self.prekey.clone());
     }
 
     /// Takes the registration back everywhere: nobody finds this node any more.
@@ -192,6 +204,7 @@ impl Client {
             return false;
         };
         let node = carrier.node;
+        carrier.doubted = false;
         match Message::decode(frame) {
             Ok(Some(Message::Registered { observed })) => {
                 carrier.observed = Some(observed);
@@ -260,12 +273,25 @@ impl Client {
         self.events.pop_front()
     }
 
-    /// One lane to each carrier that did not decline, the newest carriers first.
+    /// One lane to each carrier that did not decline, the newest carriers first; all of those that are doubted, where no other is.
     fn asked(&self) -> Vec<(LaneId, NodeId)> {
         let mut asked: Vec<(LaneId, NodeId)> = Vec::new();
-        for (&lane, carrier) in self.carriers.iter().rev() {
+        let (doubted, sound): (Vec<_>, Vec<_>) = self
+            .carriers
+            .iter()
+            .rev()
+            .filter(|(_, carrier)| !carrier.declined)
+            .partition(|(_, carrier)| carrier.doubted);
+        for (&lane, carrier) in sound {
             let new = asked.iter().all(|&(_, node)| node != carrier.node);
-            if new && !carrier.declined && asked.len() < Self::MAX_CARRIERS {
+            if new && asked.len() < Self::MAX_CARRIERS {
+                asked.push((lane, carrier.node));
+            }
+        }
+        let sound = asked.len();
+        for (&lane, carrier) in doubted {
+            let new = asked[..sound].iter().all(|&(_, node)| node != carrier.node);
+            if new && asked.len() < Self::MAX_CARRIERS {
                 asked.push((lane, carrier.node));
             }
         }

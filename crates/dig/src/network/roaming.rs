@@ -10,7 +10,7 @@ const DOUBT: Duration = Duration::from_millis(700);
 const DONE: u16 = 0;
 
 /// Sends a packet on every lane when the network changes: QUIC's other end sees the new address, and follows once it has been validated
-/// (RFC 9000 §9). Lanes over TCP that say nothing then are given up, so that they are dialled anew.
+/// (RFC 9000 §9), and rendezvous peers tell from where. Lanes over TCP that say nothing then are given up, so that they are dialled anew.
 pub(super) async fn roam(inner: Arc<Inner>) {
     let mut changes = inner.nat.network_changes();
     changes.mark_unchanged();
@@ -22,6 +22,7 @@ pub(super) async fn roam(inner: Arc<Inner>) {
         changes.mark_unchanged();
         let lanes = inner.links.senders();
         lanes.iter().for_each(LaneSender::ping);
+        inner.introductions.signaling().refresh();
         let streams: Vec<LaneSender> = lanes
             .into_iter()
             .filter(|lane| lane.info().transport == Transport::TlsTcp)

@@ -250,3 +250,32 @@ proptest! {
         prop_assert_eq!(ended.count(), begun);
     }
 }
+
+#[test]
+fn after_a_change_of_network_every_lane_is_tried_until_one_answers() {
+    let mut client = Client::new(Bytes::from_static(b"own prekey"));
+    // Two lanes of one carrier: over UDP and over TCP.
+    client.lane_up(ONE, carrier(1));
+    client.lane_up(TWO, carrier(1));
+    let registered = Message::Registered {
+        observed: Observed {
+            transport: Transport::Udp,
+            addr: "44.1.1.1:9".parse().unwrap(),
+        },
+    };
+    receive(&mut client, TWO, &registered);
+    sent(&mut client);
+    let lanes_of = |client: &mut Client| -> Vec<LaneId> {
+        client.find(NOW, carrier(9)).unwrap();
+        sent(client).into_iter().map(|(lane, _)| lane).collect()
+    };
+    assert_eq!(lanes_of(&mut client), [TWO]);
+    client.refresh();
+    let registers: Vec<LaneId> = sent(&mut client).iter().map(|(lane, _)| *lane).collect();
+    assert_eq!(registers, [ONE, TWO], "each says where it is seen now");
+    assert_eq!(lanes_of(&mut client), [TWO, ONE], "either may be dead");
+    receive(&mut client, ONE, &registered);
+    assert_eq!(lanes_of(&mut client), [ONE], "this one is not");
+    client.lane_down(TWO);
+    assert_eq!(lanes_of(&mut client), [ONE]);
+}
