@@ -116,6 +116,8 @@ pub struct Attempt {
     paths: Vec<Path>,
     /// The initiator's path, given out last.
     chosen: Option<Path>,
+    /// When that was.
+    given: Duration,
     /// The path, among those given out, over which there is a session.
     confirmed: Option<Path>,
     /// When the best path so far is taken.
@@ -229,6 +231,7 @@ impl Attempt {
             permitted: BTreeSet::new(),
             paths: Vec::new(),
             chosen: None,
+            given: now,
             confirmed: None,
             decide: None,
             outputs: VecDeque::new(),
@@ -300,6 +303,7 @@ impl Attempt {
             self.signals.deadline(),
             self.checks.deadline(),
             self.ice.as_ref().and_then(IceChecks::deadline),
+            self.patience(),
             self.guess.deadline(),
             runs,
         ]

@@ -14,6 +14,10 @@ use crate::{candidate::Transport, trace::Outcome};
 use dig_types::Method;
 use std::time::Duration;
 
+/// How long after a relayed path was given the attempt waits for what became of it, when there is nothing else to do: longer than a
+/// session takes, even with lost packets.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 impl Attempt {
     /// Chooses a path when it is time to; begins the next method when there is none, and ends when there is no next.
     pub(super) fn consider(&mut self) {
@@ -46,6 +50,14 @@ impl Attempt {
         self.go_on();
     }
 
+    /// Until when a relayed path that was given, and is the best there will be, may go without a word.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        let open = self.chosen.is_some_and(|chosen| chosen.is_relayed())
+            && self.waiting.is_empty()
+            && !self.runs.iter().any(|run| run.is_running());
+        open.then_some(self.given + PATIENCE)
+    }
+
     /// Whether the search is over: there is a direct path.
     pub(super) fn is_settled(&self) -> bool {
         self.chosen.is_some_and(|chosen| !chosen.is_relayed())
@@ -72,6 +84,10 @@ impl Attempt {
                     self.give_up(Failure::NoPath);
                 }
                 Some(path) if self.confirmed == Some(path) => self.succeed(path),
+                // Whoever was given a path and says nothing of it does not keep the attempt alive.
+                Some(path) if self.given + PATIENCE <= self.now => {
+                    self.succeed(self.confirmed.unwrap_or(path));
+                }
                 Some(_) => {}
             }
             return;
@@ -87,6 +103,7 @@ impl Attempt {
 
     fn choose(&mut self, path: Path) {
         self.chosen = Some(path);
+        self.given = self.now;
         self.decide = None;
         self.outputs.push_back(Output::Path(path));
         let last = !path.is_relayed();
@@ -124,7 +141,8 @@ impl Attempt {
 
     /// The same for a path given earlier: while a session over a relayed path was being made, a better path may have been given.
     pub fn confirm_path(&mut self, now: Duration, path: &Path) {
-        if !self.advance(now) || self.chosen.is_none() {
+        // A session over a worse path that comes about later changes nothing.
+        if !self.advance(now) || self.chosen.is_none() || self.confirmed == self.chosen {
             return;
         }
         if self.chosen == Some(*path) || path.is_relayed() {

@@ -228,6 +228,30 @@ fn a_direct_path_that_carries_no_session_leaves_the_relayed_one() {
     );
 }
 
+/// Nobody says what became of the paths, or says it of a worse one too late: it ends all the same.
+#[test]
+fn an_attempt_ends_whatever_is_said_of_its_paths() {
+    let up = Some(Duration::ZERO);
+    for late in [false, true] {
+        let case = over_udp(1, symmetric(), symmetric(), [up, up]);
+        let mut world = case.world();
+        world.confirm = false;
+        world.start(|world, at| case.gather(world, at));
+        world.run(MS(3000));
+        let (_, path) = *world.peers[0].found.last().unwrap();
+        if late {
+            let worse = Path { relays: 2, ..path };
+            world.at(MS(3000), Event::Confirm(path));
+            world.at(MS(3001), Event::Confirm(worse));
+        }
+        world.run(Duration::from_secs(90));
+        let (when, ended) = world.peers[0].ended.clone().unwrap();
+        assert_eq!(ended, Ended::Connected(Method::Turn));
+        let limit = if late { MS(6500) } else { MS(12_000) };
+        assert!(when < limit, "{when:?}");
+    }
+}
+
 #[test]
 fn where_only_a_direct_path_is_wanted_no_relay_is_used() {
     let up = Some(Duration::ZERO);
