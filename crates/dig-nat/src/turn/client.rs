@@ -19,6 +19,9 @@
 //!   asked where it sees us; from another address than before, the allocation is moved there.
 
 mod answers;
+mod asking;
+mod event;
+mod ids;
 mod peers;
 mod requests;
 
@@ -26,17 +29,16 @@ use super::{
     TurnServer, TurnTransport,
     credentials::Session,
     frames::{CHANNEL_HEADER, read_channel, write_channel},
-    message::{Class, Message, Method, Writer, attribute},
+    message::{Class, Message, Method, attribute},
 };
-use crate::stun::TransactionId;
-use aws_lc_rs::digest;
+pub use event::{Arrival, ClientError, Event, SendError, Sent};
+use ids::Ids;
 use peers::{HELD, Leave, Peers};
-use requests::{Due, Purpose, Request, Requests};
+use requests::{Due, Purpose, Requests};
 use std::{
     collections::VecDeque,
     fmt,
     net::{IpAddr, SocketAddr},
-    ops::Range,
     time::Duration,
 };
 
@@ -112,44 +114,6 @@ enum Sighting {
     Doubted(SocketAddr),
 }
 
-/// What has happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Event {
-    /// The allocation is there.
-    Up {
-        /// Where peers reach us.
-        relayed: SocketAddr,
-        /// Where the server sees us.
-        mapped: SocketAddr,
-    },
-    /// The server sees us elsewhere, and the allocation is still ours.
-    Moved {
-        /// Where it sees us now.
-        mapped: SocketAddr,
-    },
-    /// It is over, and nothing follows: with a reason, or because it was given back.
-    Ended(Option<ClientError>),
-}
-
-/// A peer's datagram within the frame that brought it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Arrival {
-    /// Who sent it, as the server saw it.
-    pub from: SocketAddr,
-    /// Which bytes of the frame it is.
-    pub data: Range<usize>,
-}
-
-/// What became of a datagram for a peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sent {
-    /// The frame is to be sent to the server now.
-    Frame,
-    /// It waits for the peer's permission, for which the server is being asked.
-    Held,
-}
-
 impl Client {
     /// Asks the server at `address`, which the owner has found by [`TurnServer::host`], for an allocation. The seed must be
     /// unguessable: whoever knows the transactions could answer in the server's place.
@@ -166,7 +130,7 @@ impl Client {
             requests: Requests::new(server.transport() != TurnTransport::Udp),
             server,
             address,
-            ids: Ids { seed, next: 0 },
+            ids: Ids::new(seed),
             session: None,
             stage: Stage::Allocating,
             peers: Peers::default(),
@@ -432,72 +396,6 @@ impl Client {
         })
     }
 
-    fn write_indication(&mut self, to: SocketAddr, data: &[u8], frame: &mut Vec<u8>) {
-        let buffer = std::mem::take(frame);
-        let mut writer = Writer::reuse(buffer, Class::Indication, Method::Send, self.ids.draw());
-        writer.put_address(attribute::XOR_PEER_ADDRESS, to);
-        writer.put(attribute::DATA, data);
-        *frame = writer.finish();
-    }
-
-    /// Sends a request, unless the same one is open already.
-    fn ask(&mut self, now: Duration, purpose: Purpose, tries: u8) {
-        if self.requests.has(purpose) {
-            return;
-        }
-        let id = self.ids.draw();
-        let mut writer = Writer::new(Class::Request, purpose.method(), id);
-        self.describe(now, purpose, &mut writer);
-        let signed = match &self.session {
-            Some(session) if purpose != Purpose::Probe => {
-                session.sign(&mut writer);
-                true
-            }
-            _ => false,
-        };
-        let bytes = writer.finish();
-        self.transmit(bytes.clone());
-        self.requests
-            .open(now, Request::new(id, purpose, bytes, signed, tries));
-    }
-
-    fn describe(&mut self, now: Duration, purpose: Purpose, writer: &mut Writer) {
-        let lifetime = (LIFETIME.as_secs() as u32).to_be_bytes();
-        match purpose {
-            Purpose::Probe => {}
-            Purpose::Allocate => {
-                // UDP, the only transport towards peers that a relay of datagrams has (RFC 8656 §14.7).
-                writer.put(attribute::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
-                writer.put(attribute::LIFETIME, &lifetime);
-                if self.mobility {
-                    writer.put(attribute::MOBILITY_TICKET, &[]);
-                }
-            }
-            Purpose::Refresh => writer.put(attribute::LIFETIME, &lifetime),
-            Purpose::Move => {
-                writer.put(attribute::LIFETIME, &lifetime);
-                let ticket = self.allocation().and_then(|it| it.ticket.clone());
-                writer.put(attribute::MOBILITY_TICKET, &ticket.unwrap_or_default());
-            }
-            Purpose::Release => writer.put(attribute::LIFETIME, &[0; 4]),
-            Purpose::Permission(ip) => {
-                writer.put_address(attribute::XOR_PEER_ADDRESS, SocketAddr::new(ip, 0));
-            }
-            Purpose::Channel(peer) => {
-                let [high, low] = self.peers.number(now, peer).to_be_bytes();
-                writer.put(attribute::CHANNEL_NUMBER, &[high, low, 0, 0]);
-                writer.put_address(attribute::XOR_PEER_ADDRESS, peer);
-            }
-        }
-    }
-
-    fn transmit(&mut self, bytes: Vec<u8>) {
-        if self.out.len() >= WAITING {
-            self.out.pop_front();
-        }
-        self.out.push_back(bytes);
-    }
-
     fn end(&mut self, error: ClientError) {
         // What is being given back has no more reasons to end.
         let given_back = matches!(self.stage, Stage::Releasing);
@@ -523,78 +421,6 @@ impl fmt::Debug for Client {
             .field("mapped", &self.mapped())
             .finish_non_exhaustive()
     }
-}
-
-/// Names of transactions that nobody can guess who does not know the seed.
-struct Ids {
-    seed: [u8; 32],
-    next: u64,
-}
-
-impl Ids {
-    fn draw(&mut self) -> TransactionId {
-        let mut input = [0; 40];
-        input[..32].copy_from_slice(&self.seed);
-        input[32..].copy_from_slice(&self.next.to_be_bytes());
-        self.next += 1;
-        let hashed = digest::digest(&digest::SHA256, &input);
-        let mut id = [0; 12];
-        id.copy_from_slice(&hashed.as_ref()[..12]);
-        TransactionId(id)
-    }
-}
-
-/// Why a datagram does not go to a peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SendError {
-    /// There is no allocation yet, or no more.
-    #[error("the relay is not there")]
-    NotUp,
-    /// The server lets nothing pass to that address, or not now.
-    #[error("the relay lets nothing pass to that address")]
-    Refused,
-    /// The relayed address is of the other family.
-    #[error("the relay does not reach addresses of that family")]
-    Family,
-    /// Too many addresses are in use.
-    #[error("too many peers share the relay; wait until some are done")]
-    TooManyPeers,
-    /// More than 65,000 bytes.
-    #[error("the datagram is too long for a relay")]
-    TooLong,
-}
-
-/// Why there is no allocation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ClientError {
-    /// The server does not answer, or not any more.
-    #[error("the TURN server does not answer; check its host, port and transport, or that it runs")]
-    NoAnswer,
-    /// The server does not know these credentials.
-    #[error("the TURN server refuses the credentials; check user and password")]
-    Unauthorized,
-    /// The server has no such allocation, or another one, for where we come from (437).
-    #[error("the TURN server no longer knows the allocation (437)")]
-    Mismatch,
-    /// We moved, and the server's allocations do not.
-    #[error("this machine's address changed, and the TURN server moves no allocations")]
-    Moved,
-    /// No room: this user has too many allocations (486), or the server (508).
-    #[error(
-        "the TURN server gives no more allocations ({0}); end other programs that use it, or name another server"
-    )]
-    Quota(u16),
-    /// Another server is to be asked (300).
-    #[error("the TURN server sends us to {0}")]
-    Redirected(SocketAddr),
-    /// Another refusal, by its code (RFC 8656 §19).
-    #[error("the TURN server refuses ({0}); name another one")]
-    Refused(u16),
-    /// An answer lacks what it must have.
-    #[error("the TURN server's answers make no sense; name another one")]
-    Malformed,
 }
 
 #[cfg(test)]

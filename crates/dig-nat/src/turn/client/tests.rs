@@ -4,4 +4,5 @@ mod hour;
 mod script;
 
 use super::*;
+use crate::{stun::TransactionId, turn::message::Writer};
 use script::{Script, millis, peer, seconds};
