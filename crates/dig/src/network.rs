@@ -13,7 +13,7 @@ use dig_nat::{
     report::io::hops_to_nat,
     signaling::prekey::{PrekeyError, Prekeys},
     trace::Trace,
-    traversal::{NatConfig, NatTraversalManager, Parts, Path, PathMemory},
+    traversal::{NatConfig, NatTraversalManager, Parts, Path, PathMemory, UdpFrom},
     turn::RelayWanted,
 };
 use dig_session::{Endpoint, PlainUdp, SessionConfig, StreamDialer, TcpDialer};
@@ -45,6 +45,7 @@ mod sockets;
 mod traverse;
 mod via;
 
+use keeping::LookOuts;
 use links::Links;
 pub(crate) use query::LaneQuery;
 use sockets::Sockets;
@@ -93,6 +94,7 @@ struct Inner {
     accepted: AsyncMutex<mpsc::Receiver<Lane>>,
     links: Links,
     sockets: Arc<Sockets>,
+    look_outs: LookOuts,
     introductions: Introductions,
     paths: PathOptions,
     nat: NatTraversalManager,
@@ -150,6 +152,7 @@ impl NetworkManager {
             accepted: AsyncMutex::new(accepted),
             links: Links::new(introductions.clone(), sockets.clone()),
             sockets,
+            look_outs: LookOuts::default(),
             introductions,
             paths,
             nat,
@@ -320,7 +323,7 @@ async fn accept_paths(inner: Arc<Inner>, accepted: mpsc::Sender<Lane>) {
         let (stream, remote) = match found.path {
             Path::Tcp { stream, remote } => (stream, remote),
             Path::Udp { remote, from } => {
-                if found.relayed {
+                if found.relayed && matches!(from, UdpFrom::Shared) {
                     inner.sockets.note_relay(found.peer, remote);
                 }
                 if let Err(error) = inner.sockets.socket_of(from) {

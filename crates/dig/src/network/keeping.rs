@@ -10,11 +10,11 @@ use dig_nat::{
     turn::RelayWanted,
 };
 use dig_transfer::link::{Link, LinkId};
-use dig_types::{Method, PeerRecord};
+use dig_types::{Method, NodeId, PeerRecord};
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{Arc, Weak},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 use tokio::{
@@ -27,9 +27,43 @@ const LOOK: Duration = Duration::from_millis(50);
 /// `BYE` code of a link that is not needed any more (`docs/protocol.md` §3).
 const DONE: u16 = 0;
 
+/// The nodes that are kept in reach: one look-out a node is enough, however many ask for it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LookOuts(Arc<Mutex<BTreeSet<NodeId>>>);
+
+impl LookOuts {
+    /// The look-out for this node, unless there is one.
+    fn take(&self, node: Option<NodeId>) -> Option<LookOut> {
+        if let Some(node) = node {
+            let mut nodes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if !nodes.insert(node) {
+                return None;
+            }
+        }
+        Some(LookOut(self.clone(), node))
+    }
+}
+
+/// Ends when dropped.
+struct LookOut(LookOuts, Option<NodeId>);
+
+impl Drop for LookOut {
+    fn drop(&mut self) {
+        if let Some(node) = self.1 {
+            let nodes = &self.0.0;
+            nodes
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&node);
+        }
+    }
+}
+
 /// A peer that somebody wants.
 pub(super) struct Keeping {
     inner: Arc<Inner>,
+    /// `None`: somebody else looks out for this node; here it is dialled once.
+    look_out: Option<LookOut>,
     peer: PeerRecord,
     started: Instant,
     upkeep: Upkeep<LinkId>,
@@ -79,6 +113,7 @@ impl Keeping {
             looks,
             ready: VecDeque::new(),
             settled: false,
+            look_out: inner.look_outs.take(peer.node),
             inner,
             peer,
         };
@@ -112,7 +147,7 @@ impl Keeping {
             if let Some(dial) = self.ready.pop_front() {
                 return Some(dial);
             }
-            if self.attempt.is_none() && self.links.is_empty() {
+            if self.attempt.is_none() && (self.links.is_empty() || self.look_out.is_none()) {
                 return None;
             }
             self.wait().await;
@@ -123,6 +158,7 @@ impl Keeping {
     fn act(&mut self) {
         while let Some(action) = self.upkeep.poll() {
             match action {
+                Action::Attempt(_) if self.look_out.is_none() => {}
                 Action::Attempt(wish) => self.begin(wish),
                 Action::Probe(id) => {
                     if let Some(link) = self.link(id) {

@@ -7,7 +7,7 @@ use super::{
 };
 use dig_nat::{
     attempt::Role,
-    traversal::{Connecting, FoundPath, Path, Progress, Wish},
+    traversal::{Connecting, FoundPath, Path, Progress, UdpFrom, Wish},
 };
 use dig_session::{Lane, TcpDialer};
 use dig_types::{NodeId, PeerRecord};
@@ -116,7 +116,7 @@ impl Traversal {
 async fn open(inner: &Inner, node: NodeId, found: FoundPath) -> Result<Lane, Failed> {
     let connected = match (found.path, found.role) {
         (Path::Udp { remote, from }, _) => {
-            if found.relayed {
+            if found.relayed && matches!(from, UdpFrom::Shared) {
                 inner.sockets.note_relay(node, remote);
             }
             let socket = inner.sockets.socket_of(from);
