@@ -244,7 +244,7 @@ fn a_new_address_of_the_getter_is_no_pause() {
     let [a, b, c, _] = old.octets();
     let script = format!(
         "dev=$(ip -o -4 addr show to {old} | awk '{{print $2}}'); len=$(ip -o -4 addr show to {old} | sed 's/.*{old}.\\([0-9]*\\) .*/\\1/'); \
-         ip addr add {a}.{b}.{c}.77/$len dev $dev; ip addr del {old}/$len dev $dev; ip route replace default via {gateway}"
+         ip addr del {old}/$len dev $dev; ip addr add {a}.{b}.{c}.77/$len dev $dev; ip route replace default via {gateway}"
     );
     machine.run("sh", &["-c", &script]).unwrap();
     transfer.assert_ends(&world);

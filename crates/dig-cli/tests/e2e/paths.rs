@@ -4,7 +4,7 @@ use crate::{
     program::{Dignet, Ended},
     sandbox::{Sandbox, noise},
 };
-use dig_lab::{Habit, Lab, Machine, Site, SiteKind};
+use dig_lab::{Coturn, Habit, Lab, Machine, Site, SiteKind};
 use serde_json::Value;
 use std::{
     fs,
@@ -230,4 +230,32 @@ fn doctor_names_the_nat_and_what_would_help() {
         "{report}"
     );
     assert!(report["remedy"].is_string(), "{report}");
+}
+
+#[test]
+fn two_random_nats_meet_at_a_relay_and_both_sides_say_so() {
+    let Some(mut world) = World::new() else {
+        return;
+    };
+    let (_a, host) = world.site(SiteKind::SymmetricRandom, Habit::Drop, "a");
+    let (_b, getter) = world.site(SiteKind::SymmetricRandom, Habit::Drop, "b");
+    let via = world.relay();
+    let server = world.lab.server(1).unwrap();
+    let coturn = world.lab.coturn(&server).unwrap();
+    let at = coturn.addresses().next().unwrap();
+    let turn = format!("turn:{}:{}@{at}", Coturn::USER, Coturn::PASSWORD);
+    for (host_args, getter_args) in [
+        (&["--turn", &turn][..], &[][..]),
+        (&[], &["--turn", &turn]),
+        (&["--turn", &turn], &["--turn", &turn, "--relay-only"]),
+    ] {
+        let args = [&["--via", &via][..], host_args].concat();
+        let (mut share, ticket) = world.share(&host, &args);
+        let got = world.get(&getter, &ticket, getter_args);
+        world.assert_got(&got);
+        let connected = connected(&got);
+        eprintln!("{connected}");
+        assert_eq!(connected["path"], "relayed");
+        share.event_where("serving", |event| event["path"] == "relayed");
+    }
 }
