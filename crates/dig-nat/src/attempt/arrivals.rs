@@ -62,14 +62,21 @@ impl Attempt {
             *repeat == Repeat::Terms && heard.is_some()
                 || matches!(repeat, Repeat::Message(Message::Opened(_)))
         });
+        if let Some(heard) = heard {
+            self.on_heard(heard);
+        }
+        self.drive();
+    }
+
+    fn on_heard(&mut self, heard: Heard) {
         match heard {
-            Some(Heard::Request(method) | Heard::Response(method)) => self.received(method),
-            Some(Heard::Valid {
+            Heard::Request(method) | Heard::Response(method) => self.received(method),
+            Heard::Valid {
                 method,
                 probe,
                 rtt,
                 spent,
-            }) => {
+            } => {
                 self.budget.refund(spent);
                 self.received(method);
                 self.found(Path {
@@ -82,9 +89,7 @@ impl Attempt {
                     rtt: Some(rtt),
                 });
             }
-            None => {}
         }
-        self.drive();
     }
 
     /// Something happened to a stream that an [`Output::Connect`] asked for, or that [`on_accept`](Attempt::on_accept) named.

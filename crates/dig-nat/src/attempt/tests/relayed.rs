@@ -1,7 +1,7 @@
 //! Relays: when they are used, how soon, what follows them, and what can be done with them.
 
 use super::*;
-use crate::attempt::{Attempt, Failure, Message, Offer, Output, Port, Terms};
+use crate::attempt::{Attempt, Failure, Message, NatHint, Offer, Output, Port, Terms};
 use dig_types::NodeId;
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
@@ -338,7 +338,7 @@ fn an_offer_cannot_aim_relayed_checks_at_many() {
                 methods: methods.clone(),
                 candidates: victims,
                 fresh: Vec::new(),
-                nat: crate::attempt::NatHint::Unknown,
+                nat: NatHint::Unknown,
             },
             stamp: 0,
             strategy: Strategy::Race,
