@@ -56,7 +56,7 @@ pub(crate) enum Change {
     /// It is back.
     RelayUp,
     /// The getter is on another network now.
-    Move(Kind),
+    Move(Box<Kind>),
     /// That side's machine sleeps.
     Sleep(usize),
     /// It wakes.
@@ -139,7 +139,7 @@ impl Case {
             }
             8 => {
                 let kind = any_kind(rng);
-                self.then(AFTER, Change::Move(kind));
+                self.then(AFTER, Change::Move(Box::new(kind)));
             }
             9 => {
                 self.then(length, Change::Sleep(side));

@@ -1,7 +1,7 @@
 //! Whether what happened is what had to: by when something answered, over what, and without which pauses.
 
 use crate::{
-    case::{Case, Change, GETTER},
+    case::{Change, GETTER},
     oracle::{Possible, Situation},
     world::World,
 };

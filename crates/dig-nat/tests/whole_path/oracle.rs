@@ -47,7 +47,7 @@ impl Situation {
             Change::RelayDown => self.relay = false,
             Change::RelayUp => self.relay = true,
             Change::Move(kind) => {
-                self.kinds[GETTER] = kind.clone();
+                self.kinds[GETTER] = Kind::clone(kind);
                 self.together = false;
             }
             Change::Sleep(side) => self.asleep[*side] = true,

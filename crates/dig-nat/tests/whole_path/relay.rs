@@ -226,7 +226,7 @@ impl World {
         let frame = turn.due(now);
         let lost = before.filter(|_| turn.relayed.is_none());
         if let Some(frame) = frame {
-            self.to_relay(node, &frame);
+            self.ask_relay(node, &frame);
         }
         if let Some(relayed) = lost {
             self.port_lost(node, Port::Relay(relayed));
@@ -243,7 +243,7 @@ impl World {
     ) {
         let turn = self.nodes[node].turn.as_ref();
         if turn.is_some_and(|turn| turn.relayed == Some(from)) && to.is_ipv4() {
-            self.to_relay(node, &Frame::Send(to, bytes));
+            self.ask_relay(node, &Frame::Send(to, bytes));
         }
     }
 
@@ -251,11 +251,11 @@ impl World {
     pub(crate) fn permit(&mut self, node: usize, relay: SocketAddr, ip: IpAddr) {
         let turn = self.nodes[node].turn.as_ref();
         if turn.is_some_and(|turn| turn.relayed == Some(relay)) && ip.is_ipv4() {
-            self.to_relay(node, &Frame::Permit(SocketAddr::new(ip, 0)));
+            self.ask_relay(node, &Frame::Permit(SocketAddr::new(ip, 0)));
         }
     }
 
-    fn to_relay(&mut self, node: usize, frame: &Frame) {
+    fn ask_relay(&mut self, node: usize, frame: &Frame) {
         let Node {
             ip, site, ref turn, ..
         } = self.nodes[node];
@@ -281,7 +281,7 @@ impl World {
         }
     }
 
-    fn to_client(&mut self, client: Client, frame: &Frame) {
+    fn tell_client(&mut self, client: Client, frame: &Frame) {
         let delay = self.case.relay_delay;
         match client {
             Client::Udp(client) => {
@@ -333,7 +333,7 @@ impl World {
         match Frame::decode(bytes) {
             Frame::Allocate => {
                 let relayed = self.relay.allocate(client);
-                self.to_client(client, &Frame::Allocated(relayed));
+                self.tell_client(client, &Frame::Allocated(relayed));
             }
             Frame::Refresh => {
                 let known = self.relay.of(client).is_some();
@@ -342,7 +342,7 @@ impl World {
                 } else {
                     Frame::Unknown
                 };
-                self.to_client(client, &answer);
+                self.tell_client(client, &answer);
             }
             Frame::Send(to, data) => {
                 let Some(allocation) = self.relay.of(client) else {
@@ -371,7 +371,7 @@ impl World {
         let allowed = |a: &&Allocation| a.relayed == relayed && a.permitted.contains(&from.ip());
         if let Some(allocation) = self.relay.allocations.iter().find(allowed) {
             let client = allocation.client;
-            self.to_client(client, &Frame::Data(from, data));
+            self.tell_client(client, &Frame::Data(from, data));
         }
     }
 
