@@ -47,6 +47,8 @@ const LARGEST: usize = 9216;
 const ADDRESSES: usize = 16;
 /// How often what is over is looked for: it ends at most so much late.
 const TICK: Duration = Duration::from_secs(1);
+/// Nothing relayed for so long, and no allocation counts as in use.
+const QUIET: Duration = Duration::from_secs(3);
 /// Room for datagrams that wait for this process, in bytes, as far as the system allows it.
 const SOCKET_BUFFER: usize = 4 << 20;
 
@@ -133,9 +135,18 @@ impl Serving {
         self.shared.core().server.drain();
     }
 
-    /// Waits until no allocation lives.
+    /// Waits until no allocation lives, or nothing has been relayed for 3 s: who holds one in reserve is not interrupted.
     pub async fn idle(&self) {
-        while self.counters().allocations > 0 {
+        let passed = |counters: &Counters| counters.packets_to_peers + counters.packets_to_clients;
+        let (mut last, mut since) = (passed(&self.counters()), Instant::now());
+        loop {
+            let counters = self.counters();
+            if passed(&counters) != last {
+                (last, since) = (passed(&counters), Instant::now());
+            }
+            if counters.allocations == 0 || since.elapsed() >= QUIET {
+                return;
+            }
             tokio::time::sleep(TICK / 10).await;
         }
     }
