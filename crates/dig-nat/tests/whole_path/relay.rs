@@ -27,6 +27,8 @@ pub(crate) const FIRST: u16 = 6000;
 /// Between repetitions.
 const LEAST: Duration = Duration::from_millis(250);
 const MOST: Duration = Duration::from_secs(2);
+/// Repetitions of what lets a peer in.
+const PERMITS: u8 = 3;
 /// An allocation about which the server does not answer is gone.
 const SILENT: Duration = Duration::from_millis(1500);
 /// An allocation about which the server answered so long ago is not asked about again.
@@ -153,6 +155,8 @@ pub(crate) struct Turn {
     /// A request that was not answered: since when, when it is repeated, and the pause after that.
     asked: Option<(Duration, Duration, Duration)>,
     answered: Duration,
+    /// Whom it shall let in, and how many times that is said again.
+    permits: Vec<(SocketAddr, u8)>,
 }
 
 impl Turn {
@@ -162,6 +166,7 @@ impl Turn {
             relayed: None,
             asked: None,
             answered: Duration::ZERO,
+            permits: Vec::new(),
         }
     }
 
@@ -181,6 +186,7 @@ impl Turn {
     fn renew(&mut self, now: Duration) {
         self.number += 1;
         self.relayed = None;
+        self.permits.clear();
         self.asked = Some((now, now, LEAST));
     }
 
@@ -249,9 +255,29 @@ impl World {
 
     /// A node's allocation shall let in what comes from an address.
     pub(crate) fn permit(&mut self, node: usize, relay: SocketAddr, ip: IpAddr) {
-        let turn = self.nodes[node].turn.as_ref();
-        if turn.is_some_and(|turn| turn.relayed == Some(relay)) && ip.is_ipv4() {
-            self.ask_relay(node, &Frame::Permit(SocketAddr::new(ip, 0)));
+        let turn = self.nodes[node].turn.as_mut();
+        if let Some(turn) = turn.filter(|turn| turn.relayed == Some(relay) && ip.is_ipv4()) {
+            let peer = SocketAddr::new(ip, 0);
+            turn.permits.push((peer, PERMITS));
+            self.ask_relay(node, &Frame::Permit(peer));
+        }
+    }
+
+    /// Says again whom allocations let in: what asks for it may be lost.
+    pub(crate) fn permit_again(&mut self) {
+        for node in 0..self.nodes.len() {
+            let Some(turn) = &mut self.nodes[node].turn else {
+                continue;
+            };
+            turn.permits.retain(|(_, left)| *left > 0);
+            let mut peers = Vec::new();
+            for (peer, left) in &mut turn.permits {
+                *left -= 1;
+                peers.push(*peer);
+            }
+            for peer in peers {
+                self.ask_relay(node, &Frame::Permit(peer));
+            }
         }
     }
 

@@ -203,6 +203,7 @@ impl World {
             Event::Wake(node) => self.wake(node),
             Event::Tick => {
                 self.tick();
+                self.permit_again();
                 self.at(self.now + TICK, Event::Tick);
             }
             Event::Change(at) => {
