@@ -4,6 +4,7 @@
 //! router) changes the list: see [`Gatherer::watch`].
 
 mod drift;
+mod fresh;
 mod hint;
 mod interfaces;
 mod known;
@@ -18,6 +19,7 @@ use crate::{
     turn::{Relay, Relays},
 };
 use dig_types::NodeId;
+pub(crate) use fresh::FreshUdp;
 use interfaces::Interfaces;
 use known::Known;
 use servers::{Asked, Servers};
@@ -151,6 +153,14 @@ impl Gatherer {
         let shared = &self.0.shared;
         let servers = shared.known().answering(ipv6);
         drift::measure(&shared.hub, &servers).await
+    }
+
+    /// Opens a UDP socket for IPv4 that nobody has heard of, and learns by itself where it is seen: one round trip to the servers, if there are
+    /// some. `None` if the system opens none.
+    pub(crate) async fn fresh(&self) -> Option<FreshUdp> {
+        let shared = &self.0.shared;
+        let servers = shared.known().answering(false);
+        fresh::open(&shared.hub, &servers).await
     }
 
     /// Keeps the addresses fresh while the returned value lives.

@@ -141,6 +141,16 @@ impl Checks {
         }
     }
 
+    /// Asks one more address for a method, now and then again until that time.
+    pub(super) fn ask(&mut self, now: Duration, probe: Probe, method: Method, until: Duration) {
+        if let Some(pair) = self.pair(probe, method)
+            && pair.rtt.is_none()
+        {
+            pair.until = pair.until.max(until);
+            pair.next.get_or_insert(now);
+        }
+    }
+
     /// Asks nothing more for a method.
     pub(super) fn stop(&mut self, method: Method) {
         for pair in self.pairs.iter_mut().filter(|pair| pair.method == method) {

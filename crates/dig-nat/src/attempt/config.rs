@@ -174,14 +174,15 @@ impl Subnet {
     }
 }
 
-/// A TCP port bound for one round of simultaneous open, and used for nothing before.
+/// A port bound for this attempt, and used for nothing before: a TCP port for one round of simultaneous open, or the UDP port of
+/// [`Output::OpenFresh`](super::Output::OpenFresh).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FreshPort {
     /// The port on this machine.
     pub port: u16,
     /// Whether it is bound for IPv6, else for IPv4.
     pub ipv6: bool,
-    /// Where the NAT shows it, where a STUN server was asked by TCP from this very port; otherwise
+    /// Where the NAT shows it, where a STUN server was asked from this very port; otherwise
     /// it follows from [`Local::preserves_ports`].
     pub external: Option<SocketAddr>,
 }
@@ -256,15 +257,18 @@ impl Local {
 
     /// Where the peer finds each fresh port, if it can be told.
     pub(super) fn fresh_addresses(&self) -> Vec<SocketAddr> {
-        let address = |fresh: &FreshPort| {
-            let predicted = || {
-                let public = self.outside_ip(fresh.ipv6);
-                let ip = public.filter(|_| self.preserves_ports != Some(false))?;
-                Some(SocketAddr::new(ip, fresh.port))
-            };
-            fresh.external.or_else(predicted)
+        let ports = self.fresh.iter().take(ROUNDS);
+        ports.map_while(|port| self.outside(port)).collect()
+    }
+
+    /// Where the peer finds a port, if it can be told.
+    pub(super) fn outside(&self, port: &FreshPort) -> Option<SocketAddr> {
+        let predicted = || {
+            let public = self.outside_ip(port.ipv6);
+            let ip = public.filter(|_| self.preserves_ports != Some(false))?;
+            Some(SocketAddr::new(ip, port.port))
         };
-        self.fresh.iter().take(ROUNDS).map_while(address).collect()
+        port.external.or_else(predicted)
     }
 
     /// Whether the internet knows this machine by an address of that family.

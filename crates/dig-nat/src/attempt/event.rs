@@ -201,6 +201,10 @@ pub enum Output {
         /// after the sockets are open and before anything leaves from them.
         measure: bool,
     },
+    /// Open one UDP socket for this attempt alone, for IPv4, on a port of the system's choice; learn from a STUN server where the NAT
+    /// shows it, by this socket itself; and tell [`Attempt::on_fresh`](super::Attempt::on_fresh). It is [`Port::Extra`] 0. Nothing else may
+    /// leave from it but what the attempt sends.
+    OpenFresh,
     /// Tell [`Attempt::on_spray`](super::Attempt::on_spray) how many packets of these may go to ports of that address that are
     /// guessed, from [`Port::Shared`].
     AskSpray {
@@ -209,7 +213,7 @@ pub enum Output {
         /// How many are wanted.
         packets: u16,
     },
-    /// Guessing ports is over. Sockets of [`Output::OpenPorts`] that are in no [`Output::Path`] are closed; of the packets allowed,
+    /// Guessing ports is over. Sockets of [`Output::OpenPorts`] and [`Output::OpenFresh`] that are in no [`Output::Path`] are closed; of the packets allowed,
     /// so many did not leave.
     TacticEnded {
         /// How many.

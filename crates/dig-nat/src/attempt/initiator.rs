@@ -41,6 +41,7 @@ impl Attempt {
             Message::Answer(answer) => self.on_answer(answer, observed),
             Message::Ready(step) => self.on_ready(step),
             Message::Wide(wide) => self.on_wide(wide),
+            Message::Fresh(end) => self.on_fresh_peer(end),
             Message::Stop(_) => self.on_stop(),
             _ => {}
         }

@@ -13,6 +13,7 @@
 //! widen   7 = round (u8)                       open many ports: this side will guess one of them
 //! wide    8 = round (u8) ‖ count (u16) ‖ last (u16) ‖ step (i16)   so many are open; the NAT gave `last` before them and goes on by `step`
 //!             (count 0: no port is opened; step 0: they are irregular)
+//! fresh   9 = address     this side punches from a new port, too, which is there (port 0: it opens none)
 //! stop    6 = reason (u8): 0 connected, 1 no path ‖ method (u8, 0 without one)
 //! terms     = share (32 bytes) ‖ revision (u8) ‖ methods (u16, bit n: the method of number n + 1) ‖
 //!             count (u16) ‖ candidates ‖ count (u8) ‖ addresses of fresh ports ‖ nat
@@ -106,6 +107,8 @@ pub enum Message {
     Widen(u8),
     /// Many ports are open.
     Wide(Wide),
+    /// This side punches from a new port, too, seen at this end; `None`: it opens none.
+    Fresh(Option<SocketAddr>),
 }
 
 /// Ports that are open towards the peer.
@@ -186,6 +189,11 @@ impl Message {
                 out.put_u16(drift.map_or(0, |drift| drift.last));
                 out.put_i16(drift.map_or(0, |drift| drift.step));
             }
+            Self::Fresh(end) => {
+                out.put_u8(9);
+                let none = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+                put_address(&mut out, end.unwrap_or(none));
+            }
         }
         out.freeze()
     }
@@ -230,6 +238,7 @@ impl Message {
                     drift,
                 })
             }
+            9 => Self::Fresh(Some(input.address()?).filter(|end| end.port() != 0)),
             kind => return Err(MessageError::Kind(kind)),
         })
     }

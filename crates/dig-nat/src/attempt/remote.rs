@@ -160,7 +160,7 @@ impl Remote {
     /// Whether packets may go to an address because the peer asks for it. Whoever answers an offer is told by strangers
     /// where to send: only to where a carrier sees them, or to a network that both are on. Whoever makes the offer chose the peer,
     /// and only spares its own private networks.
-    fn may_try(&self, ip: IpAddr, local: &Local) -> bool {
+    pub(super) fn may_try(&self, ip: IpAddr, local: &Local) -> bool {
         if ip.is_multicast() || ip.is_unspecified() {
             return false;
         }

@@ -88,6 +88,10 @@ impl Attempt {
                 self.extend();
                 self.on_wide(wide);
             }
+            Message::Fresh(end) => {
+                self.extend();
+                self.on_fresh_peer(end);
+            }
             Message::Stop(Some(method)) => {
                 for at in 0..self.runs.len() {
                     let used = self.runs[at].method == method;

@@ -14,7 +14,10 @@
 //! - Every packet is allowed by the driver beforehand, which keeps account for the whole node; none of [`SPRAY`] leaves after
 //!   the first that is answered.
 //! - Once in an attempt. Two hard sides are left to a relay: it would take a hundred thousand packets.
+//!
+//! Where neither side is hard there is nothing to guess; [`fresh`] ports are tried instead.
 
+mod fresh;
 mod openers;
 mod spray;
 
@@ -28,6 +31,7 @@ use super::{
 };
 use crate::candidate::Transport;
 use dig_types::Method;
+use fresh::Fresh;
 use openers::Openers;
 use serde::Serialize;
 use spray::Spray;
@@ -71,14 +75,16 @@ const AGAIN: [Duration; 3] = [
 /// Ports at which the peer is answered: the first may be met by packets that are lost.
 const MOST_HITS: usize = 4;
 
-/// How ports are guessed.
+/// What is done where plain checks do not get through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tactic {
-    /// At random, many on both sides: as with birthdays, some two meet sooner than one thinks.
+    /// Ports are guessed at random, many on both sides: as with birthdays, some two meet sooner than one thinks.
     Birthday,
-    /// By the steps in which the NAT gives its ports; then at random.
+    /// Ports are guessed by the steps in which the NAT gives them; then at random.
     Prediction,
+    /// Each side punches from a port that no router has heard of.
+    FreshPorts,
 }
 
 impl Tactic {
@@ -92,6 +98,7 @@ impl fmt::Display for Tactic {
         f.write_str(match self {
             Self::Birthday => "guessing ports at random",
             Self::Prediction => "guessing ports by the NAT's steps",
+            Self::FreshPorts => "a fresh port on each side",
         })
     }
 }
@@ -129,6 +136,8 @@ enum Stage {
     },
     /// Easy: packets go out.
     Spraying(Spray),
+    /// Neither is hard: both change their ports.
+    Fresh(Fresh),
     Over,
 }
 
@@ -138,6 +147,7 @@ impl Guess {
             Stage::Held(when) => Some(*when),
             Stage::Open(openers) => openers.deadline(),
             Stage::Spraying(spray) => spray.deadline(),
+            Stage::Fresh(fresh) => fresh.deadline(),
             _ => None,
         }
     }
@@ -257,7 +267,11 @@ impl Attempt {
         if self.guess.hits.contains(&port) {
             return punching;
         }
-        let open = matches!(&self.guess.stage, Stage::Open(openers) if openers.has(port));
+        let open = match &self.guess.stage {
+            Stage::Open(openers) => openers.has(port),
+            Stage::Fresh(fresh) => fresh.has(port),
+            _ => false,
+        };
         if !punching || !open || self.guess.hits.len() == MOST_HITS {
             return false;
         }
@@ -307,13 +321,18 @@ impl Attempt {
             return;
         }
         match &self.guess.stage {
-            Stage::Idle if plain && self.role == Role::Initiator && self.side().is_some() => {
+            Stage::Idle
+                if plain
+                    && self.role == Role::Initiator
+                    && (self.side().is_some() || self.suits_fresh()) =>
+            {
                 let trips = self.signaling.unwrap_or_default() * PLAIN_ROUND_TRIPS;
                 self.guess.stage = Stage::Held(self.now + PLAIN.max(trips));
             }
             Stage::Held(when) if *when <= self.now => self.begin_tactic(),
             Stage::Open(_) => self.drive_openers(),
             Stage::Spraying(_) => self.drive_spray(),
+            Stage::Fresh(_) => self.drive_fresh(),
             _ => {}
         }
     }
@@ -323,6 +342,7 @@ impl Attempt {
         match (self.side(), round) {
             (Some(Side::Hard { to, ordered }), Some(round)) => self.open_ports(to, ordered, round),
             (Some(Side::Easy { to }), Some(_)) => self.ask_spray(to, None),
+            (None, Some(_)) if self.suits_fresh() => self.open_fresh(None),
             _ => self.guess.stage = Stage::Over,
         }
     }
@@ -391,7 +411,7 @@ impl Attempt {
         self.count(sent);
     }
 
-    /// Nothing more is guessed; the driver takes back what it gave.
+    /// Nothing more is tried; the driver takes back what it gave.
     pub(super) fn end_tactic(&mut self) {
         let unused = match &self.guess.stage {
             Stage::Idle | Stage::Held(_) => {
@@ -400,6 +420,8 @@ impl Attempt {
             }
             // The driver's answer comes, and finds nobody who wants it.
             Stage::Opening { .. } | Stage::Asking { .. } | Stage::Over => None,
+            Stage::Fresh(Fresh::Opening { .. }) => None,
+            Stage::Fresh(Fresh::Open { .. }) => Some(0),
             Stage::Open(openers) => Some(openers.unused()),
             Stage::Asked { granted, .. } => Some(*granted),
             Stage::Spraying(spray) => Some(spray.unused()),
@@ -408,7 +430,7 @@ impl Attempt {
         self.signals.settle(|repeat| {
             matches!(
                 repeat,
-                Repeat::Message(Message::Widen(_) | Message::Wide(_))
+                Repeat::Message(Message::Widen(_) | Message::Wide(_) | Message::Fresh(_))
             )
         });
         if let Some(unused) = unused {

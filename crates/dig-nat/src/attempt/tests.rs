@@ -1,6 +1,7 @@
 //! Two peers in a simulated network: what connects, how, how fast, and what may never happen.
 
 mod conduct;
+mod fresh;
 mod guessing;
 mod ice;
 mod matrix;

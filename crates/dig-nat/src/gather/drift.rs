@@ -1,18 +1,14 @@
 //! Which outside port the NAT gave last, and which it will give next: asked of STUN servers from sockets that are new to it.
 
-use super::hint::regular;
+use super::{fresh::first_answer, hint::regular};
 use crate::{
     attempt::Drift,
-    io::{UdpHub, bind, canonical},
-    stun::{Answer, Query, TransactionId},
+    io::{UdpHub, bind},
+    stun::Answer,
 };
 use futures::future::join_all;
-use socket2::SockRef;
 use std::{net::SocketAddr, time::Duration};
-use tokio::{
-    net::UdpSocket,
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 
 /// Sockets that ask, each for one more port. One question or answer may be lost.
 const SOCKETS: usize = 4;
@@ -20,8 +16,6 @@ const SOCKETS: usize = 4;
 const ENOUGH: usize = 3;
 /// How long the servers may take: what they say is of use only soon.
 const PATIENCE: Duration = Duration::from_millis(700);
-/// No answer is longer (RFC 8489 §6.1).
-const LARGEST: usize = 1280;
 
 /// Asks these servers, in turn.
 pub(super) async fn measure(hub: &UdpHub, servers: &[SocketAddr]) -> Option<Drift> {
@@ -48,33 +42,8 @@ fn judge(ports: &[SocketAddr]) -> Option<Drift> {
 
 /// One question from a socket of its own.
 async fn ask(hub: &UdpHub, server: SocketAddr) -> Option<Answer> {
-    let start = Instant::now();
-    let mut id = [0; 12];
-    getrandom::fill(&mut id).ok()?;
     let (socket, _) = bind(hub, server.is_ipv6()).ok()?;
-    let mut query = Query::new(Duration::ZERO, server, TransactionId(id));
-    loop {
-        if let Some(request) = query.poll(start.elapsed()) {
-            SockRef::from(&socket)
-                .send_to(&request, &server.into())
-                .ok()?;
-        }
-        let due = query.timeout()?;
-        if let Ok(arrived) = timeout_at(start + due, receive(&socket)).await {
-            let (source, bytes) = arrived?;
-            query.on_datagram(start.elapsed(), source, &bytes);
-        }
-        if let Some(outcome) = query.outcome() {
-            return outcome.ok();
-        }
-    }
-}
-
-async fn receive(socket: &UdpSocket) -> Option<(SocketAddr, Vec<u8>)> {
-    let mut buffer = vec![0; LARGEST];
-    let (length, source) = socket.recv_from(&mut buffer).await.ok()?;
-    buffer.truncate(length);
-    Some((canonical(source), buffer))
+    first_answer(&socket, &[server]).await
 }
 
 #[cfg(test)]

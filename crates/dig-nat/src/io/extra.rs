@@ -101,6 +101,15 @@ impl ExtraSockets {
         opened
     }
 
+    /// Takes in one that was opened elsewhere, which is the next in number; whether there was room for it.
+    pub(crate) fn adopt(&mut self, socket: tokio::net::UdpSocket, local: SocketAddr) -> bool {
+        let room = self.sockets.len() < MAX_SOCKETS;
+        if room {
+            self.add(socket, local);
+        }
+        room
+    }
+
     fn add(&mut self, socket: tokio::net::UdpSocket, local: SocketAddr) {
         // Their number is bounded.
         let number = u16::try_from(self.sockets.len()).unwrap_or(u16::MAX);

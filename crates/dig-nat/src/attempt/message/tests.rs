@@ -54,6 +54,8 @@ fn messages() -> Vec<Message> {
         Message::Stop(Some(Method::Direct)),
         Message::Stop(None),
         Message::Widen(1),
+        Message::Fresh(Some("44.1.2.3:5001".parse().unwrap())),
+        Message::Fresh(None),
         Message::Wide(Wide {
             round: 1,
             count: 320,

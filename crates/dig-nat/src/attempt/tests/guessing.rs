@@ -214,7 +214,8 @@ fn two_hard_sides_and_whoever_knows_nothing_guess_nothing() {
         let world = run(&case, |_| {});
         assert_eq!(path(&world), None);
         for peer in &world.peers {
-            assert!(peer.extra.is_empty() && peer.unused.is_empty());
+            // Whoever knows nothing may change its port.
+            assert!(peer.extra.is_empty() && (peer.unused.is_empty() || !hints));
         }
         assert!(world.sent.len() < 100, "{}", world.sent.len());
     }

@@ -17,7 +17,7 @@ use std::{
 pub(super) const PORT: u16 = 4000;
 
 /// Of the first socket that is opened for guesses.
-const EXTRA: u16 = 20_000;
+pub(super) const EXTRA: u16 = 20_000;
 
 #[derive(Debug)]
 pub(super) struct Peer {

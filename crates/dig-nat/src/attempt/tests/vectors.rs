@@ -253,7 +253,23 @@ fn messages() -> Vec<(&'static str, Message, Vec<u8>)> {
             vec![1, 6, 0, 7],
         ),
         ("stop: no path", Message::Stop(None), vec![1, 6, 1, 0]),
+    ]
+}
+
+/// Those about guessed ports.
+fn guesses() -> Vec<(&'static str, Message, Vec<u8>)> {
+    vec![
         ("widen", Message::Widen(0), vec![1, 7, 0]),
+        (
+            "fresh: a new port",
+            Message::Fresh(Some("203.0.113.7:5001".parse().unwrap())),
+            vec![1, 9, 4, 203, 0, 113, 7, 0x13, 0x89],
+        ),
+        (
+            "fresh: no port is opened",
+            Message::Fresh(None),
+            vec![1, 9, 4, 0, 0, 0, 0, 0, 0],
+        ),
         (
             "wide: 32 ports, after port 40000 of a NAT that goes down by two",
             Message::Wide(Wide {
@@ -374,6 +390,7 @@ fn document() -> Value {
     });
     let messages = messages()
         .into_iter()
+        .chain(guesses())
         .map(|(why, _, bytes)| json!({"why": why, "body": hex(bytes)}));
     let signals = bad_signals()
         .into_iter()
@@ -436,7 +453,7 @@ fn good_ones_are_what_is_sent_and_understood() {
         assert_eq!(keys().open_preamble(&bytes, role), Some(method), "{why}");
         assert_eq!(Tag::read(&bytes), Some(Tag::of(AttemptId(ATTEMPT))));
     }
-    for (why, message, bytes) in messages() {
+    for (why, message, bytes) in messages().into_iter().chain(guesses()) {
         assert_eq!(message.encode(), bytes, "{why}");
         assert_eq!(Message::decode(&bytes), Ok(message), "{why}");
     }

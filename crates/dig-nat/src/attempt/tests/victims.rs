@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     attempt::{
-        Attempt, Drift, Message, Offer, Output, PORTS, Port, SPRAY, Terms, Wide,
+        Attempt, Drift, FreshPort, Message, Offer, Output, PORTS, Port, SPRAY, Terms, Wide,
         check::{Check, Kind as Says},
         keys::{Keys, Role},
     },
@@ -313,4 +313,81 @@ fn open_ports_answer_the_peer_alone_and_at_few_of_them() {
     }
     let first: Vec<Port> = (0..4).map(Port::Extra).collect();
     assert_eq!(paths, first);
+}
+
+#[test]
+fn fresh_ports_are_punched_only_where_a_carrier_sees_the_peer() {
+    let port = FreshPort {
+        port: 7000,
+        ipv6: false,
+        external: Some(addr("44.128.2.1:7000")),
+    };
+    let seen = &[SEEN][..];
+    for (end, seen, allowed) in [
+        ("44.128.1.1:9000", seen, true),
+        ("44.128.1.1:9000", &[], false),
+        (VICTIM, seen, false),
+        ("10.0.0.1:9000", seen, false),
+        ("192.168.2.9:9000", seen, false),
+        ("224.0.0.1:9000", seen, false),
+        ("[2a0d::1]:9000", seen, false),
+    ] {
+        let mut attempt = offered(
+            NatHint::Independent,
+            NatHint::Unknown,
+            &[SEEN, VICTIM],
+            seen,
+        );
+        let _ = pass(&mut attempt, 0, 600);
+        let word = Message::Fresh(Some(addr(end))).encode();
+        attempt.on_signal(millis(600), &word, &[]);
+        let outputs = drain(&mut attempt);
+        assert_eq!(outputs.contains(&Output::OpenFresh), allowed, "{end}");
+        assert_eq!(
+            signals(&outputs).contains(&Message::Fresh(None)),
+            !allowed,
+            "{end}"
+        );
+        attempt.on_fresh(millis(601), Some(port));
+        let from_there = |output: &Output| {
+            matches!(
+                output,
+                Output::Datagram {
+                    from: Port::Extra(_),
+                    ..
+                }
+            )
+        };
+        let mut all = pass(&mut attempt, 601, 8000);
+        all.retain(from_there);
+        assert!(
+            ends(&all).iter().all(|to| allowed && *to == addr(end)),
+            "{end}"
+        );
+        assert!(
+            all.len() <= 20 && all.is_empty() != allowed,
+            "{end}: {}",
+            all.len()
+        );
+    }
+}
+
+#[test]
+fn a_fresh_port_is_opened_once_however_often_it_is_asked_for() {
+    for answered in [false, true] {
+        let mut attempt = offered(NatHint::Independent, NatHint::Unknown, &[SEEN], &[SEEN]);
+        let mut all = Vec::new();
+        for now in 0..1000 {
+            let end = SocketAddr::new(addr(SEEN).ip(), 5000 + now as u16);
+            let word = Message::Fresh(Some(end)).encode();
+            attempt.on_signal(millis(now), &word, &[]);
+            if answered {
+                attempt.on_fresh(millis(now), None);
+            }
+            all.extend(pass(&mut attempt, now, now));
+        }
+        let opened = all.iter().filter(|output| **output == Output::OpenFresh);
+        assert_eq!(opened.count(), 1);
+        assert!(ends(&all).len() < 30);
+    }
 }

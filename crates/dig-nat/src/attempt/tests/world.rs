@@ -1,11 +1,11 @@
 //! Two peers, their NATs, the internet between them and a carrier of signals, on a virtual clock.
 
 use super::{
-    peer::{PORT, Peer},
+    peer::{EXTRA, PORT, Peer},
     tcp::{Timer, Wire},
 };
 use crate::{
-    attempt::{Attempt, Drift, Message, Output, Path, Port, Probe},
+    attempt::{Attempt, Drift, FreshPort, Message, Output, Path, Port, Probe},
     candidate::{Candidate, CandidateKind, Transport},
     signaling::Observed,
     stun::is_stun,
@@ -134,6 +134,11 @@ pub(super) enum Event {
     },
     /// Something in the network changes.
     Change(fn(&mut World)),
+    /// The fresh port is open, and its outside end known.
+    Fresh {
+        peer: usize,
+        port: Option<FreshPort>,
+    },
     /// The sockets for guesses are open.
     Ports {
         peer: usize,
@@ -457,31 +462,28 @@ impl World {
         }
     }
 
+    /// Gives a signal to the carrier.
+    fn post(&mut self, peer: usize, bytes: &Bytes) {
+        self.signals[peer] += 1;
+        for _ in 0..=usize::from(self.repeat_signals) {
+            if self.lost() {
+                continue;
+            }
+            let peers = self.peers.iter();
+            let way: Duration = peers.map(|peer| self.sites[peer.site].delay).sum();
+            let jitter = self.signal_jitter.mul_f64(self.rng.f64());
+            let (to, bytes) = (1 - peer, bytes.clone());
+            self.at(
+                self.now + way + self.signal_delay + jitter,
+                Event::Signal { to, bytes },
+            );
+        }
+    }
+
     fn perform(&mut self, peer: usize, output: Output) {
         let now = self.now;
         match output {
-            Output::Signal(bytes) => {
-                self.signals[peer] += 1;
-                let to = 1 - peer;
-                for _ in 0..=usize::from(self.repeat_signals) {
-                    if self.lost() {
-                        continue;
-                    }
-                    let way: Duration = self
-                        .peers
-                        .iter()
-                        .map(|peer| self.sites[peer.site].delay)
-                        .sum();
-                    let jitter = self.signal_jitter.mul_f64(self.rng.f64());
-                    self.at(
-                        now + way + self.signal_delay + jitter,
-                        Event::Signal {
-                            to,
-                            bytes: bytes.clone(),
-                        },
-                    );
-                }
-            }
+            Output::Signal(bytes) => self.post(peer, &bytes),
             Output::Datagram {
                 from,
                 to,
@@ -504,6 +506,7 @@ impl World {
                 }
             }
             Output::OpenPorts { to, count, measure } => self.open_ports(peer, to, count, measure),
+            Output::OpenFresh => self.open_fresh(peer),
             Output::AskSpray { packets, .. } => {
                 let granted = packets.min(self.peers[peer].packets);
                 let attempt = self.peers[peer].attempt.as_mut().unwrap();
@@ -580,6 +583,24 @@ impl World {
         );
     }
 
+    /// Opens a socket, and asks a server by it where it is seen.
+    fn open_fresh(&mut self, peer: usize) {
+        let open = self.peers[peer].sockets > 0;
+        self.peers[peer].extra = open.then_some(0).into_iter().collect();
+        let trip = self.sites[self.peers[peer].site].delay * 2;
+        let external = if self.measurable && open {
+            self.seen_from(EXTRA, peer, Transport::Udp, 1, true)
+        } else {
+            None
+        };
+        let port = open.then_some(FreshPort {
+            port: EXTRA,
+            ipv6: false,
+            external,
+        });
+        self.at(self.now + trip, Event::Fresh { peer, port });
+    }
+
     fn signal(&mut self, to: usize, bytes: &Bytes) {
         let observed = self.observed(1 - to);
         let now = self.now;
@@ -619,70 +640,84 @@ impl World {
     /// Goes on until nothing happens any more, or that time comes.
     pub(super) fn run(&mut self, until: Duration) {
         let mut steps = 0;
-        while let Some(((when, _), event)) = self.queue.pop_first() {
+        while let Some(next) = self.queue.first_entry() {
+            let when = next.key().0;
             if when > until {
                 break;
             }
+            let event = next.remove();
             steps += 1;
             assert!(steps < 200_000, "the attempt spins at {when:?}");
             self.now = self.now.max(when);
-            match event {
-                Event::Arrive { site, packet } => {
-                    let all = self.sites[site].layers.len();
-                    self.inward(site, all, packet);
-                }
-                Event::Deliver { packet } => self.deliver(packet),
-                Event::Signal { to, bytes } => self.signal(to, &bytes),
-                Event::Ports {
-                    peer,
-                    opened,
-                    drift,
-                } => {
-                    let now = self.now;
-                    let attempt = self.peers[peer].attempt.as_mut().unwrap();
-                    attempt.on_ports(now, opened, drift);
-                    self.flush(peer);
-                }
-                Event::Confirm(path) => {
-                    let now = self.now;
-                    let attempt = self.peers[0].attempt.as_mut().unwrap();
-                    attempt.confirm_path(now, &path);
-                    self.flush(0);
-                }
-                Event::Data { path, number } => {
-                    let probe = Probe {
-                        from: path.from,
-                        to: path.remote,
-                    };
-                    self.send_from(0, probe, format!("data {number}").into(), None);
-                }
-                Event::Relayed {
-                    relay,
-                    source,
-                    bytes,
-                } => self.relayed(relay, source, &bytes),
-                Event::Permit { relay, ip } => {
-                    self.relays[relay].permissions.insert(ip);
-                }
-                Event::RelayUp { relay } => self.relay_up(relay),
-                Event::Change(change) => change(self),
-                Event::Timer { peer, timer } => {
-                    let now = self.now;
-                    let wires = self.peers[peer].timer(now, timer);
-                    self.carry(peer, wires);
-                    self.flush(peer);
-                }
-                Event::Wake => {
-                    for peer in 0..self.peers.len() {
-                        let now = self.now;
-                        if let Some(attempt) = &mut self.peers[peer].attempt
-                            && attempt.deadline().is_some_and(|deadline| deadline <= now)
-                        {
-                            attempt.on_timeout(now);
-                            self.flush(peer);
-                        }
-                    }
-                }
+            self.happen(event);
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Arrive { site, packet } => {
+                let all = self.sites[site].layers.len();
+                self.inward(site, all, packet);
+            }
+            Event::Deliver { packet } => self.deliver(packet),
+            Event::Signal { to, bytes } => self.signal(to, &bytes),
+            Event::Fresh { peer, port } => {
+                let attempt = self.peers[peer].attempt.as_mut().unwrap();
+                attempt.on_fresh(self.now, port);
+                self.flush(peer);
+            }
+            Event::Ports {
+                peer,
+                opened,
+                drift,
+            } => {
+                let now = self.now;
+                let attempt = self.peers[peer].attempt.as_mut().unwrap();
+                attempt.on_ports(now, opened, drift);
+                self.flush(peer);
+            }
+            Event::Confirm(path) => {
+                let now = self.now;
+                let attempt = self.peers[0].attempt.as_mut().unwrap();
+                attempt.confirm_path(now, &path);
+                self.flush(0);
+            }
+            Event::Data { path, number } => {
+                let probe = Probe {
+                    from: path.from,
+                    to: path.remote,
+                };
+                self.send_from(0, probe, format!("data {number}").into(), None);
+            }
+            Event::Relayed {
+                relay,
+                source,
+                bytes,
+            } => self.relayed(relay, source, &bytes),
+            Event::Permit { relay, ip } => {
+                self.relays[relay].permissions.insert(ip);
+            }
+            Event::RelayUp { relay } => self.relay_up(relay),
+            Event::Change(change) => change(self),
+            Event::Timer { peer, timer } => {
+                let now = self.now;
+                let wires = self.peers[peer].timer(now, timer);
+                self.carry(peer, wires);
+                self.flush(peer);
+            }
+            Event::Wake => self.wake(),
+        }
+    }
+
+    /// Tells attempts that wait for it that time has passed.
+    fn wake(&mut self) {
+        let now = self.now;
+        for peer in 0..self.peers.len() {
+            if let Some(attempt) = &mut self.peers[peer].attempt
+                && attempt.deadline().is_some_and(|deadline| deadline <= now)
+            {
+                attempt.on_timeout(now);
+                self.flush(peer);
             }
         }
     }

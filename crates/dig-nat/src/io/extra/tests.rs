@@ -54,6 +54,20 @@ async fn each_has_a_port_of_its_own_and_tells_what_comes_there() {
 }
 
 #[tokio::test]
+async fn one_that_was_opened_elsewhere_is_one_of_them() {
+    let hub = hub();
+    let mut sockets = ExtraSockets::new(hub.clone());
+    let (socket, local) = bind(&hub, false).unwrap();
+    assert!(sockets.adopt(socket, local));
+    let peer = peer();
+    assert_eq!(greet(&sockets, 1, &peer), [local]);
+    peer.send_to(&packet(&[5]), local).unwrap();
+    let (at, _, came) = within(sockets.next()).await;
+    assert_eq!((at, &came[..]), (0, &packet(&[5])[..]));
+    assert_eq!(sockets.hand_on(0).unwrap().port, Port::Extra(0));
+}
+
+#[tokio::test]
 async fn what_is_handed_on_brings_the_beginning_of_the_session() {
     let mut sockets = ExtraSockets::new(hub());
     sockets.open(3, false);

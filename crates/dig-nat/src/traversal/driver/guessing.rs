@@ -1,17 +1,22 @@
-//! What guessing ports needs of the driver: sockets, a look at the NAT, and the leave of the node.
+//! What the tactics of hole punching need of the driver: sockets, a look at the NAT, and the leave of the node.
 
 use super::{super::lock, running::Running};
-use crate::attempt::{Drift, PER_PORT};
+use crate::{
+    attempt::{Drift, FreshPort, PER_PORT},
+    gather::FreshUdp,
+};
 use futures::{FutureExt as _, future::BoxFuture};
 use std::net::IpAddr;
 
-/// Sockets that are open while the NAT is asked where it stands.
+/// Sockets that are open while STUN servers are asked how the NAT maps them.
 pub(super) struct Measuring(BoxFuture<'static, Measured>);
 
 /// What came of it.
-pub(super) struct Measured {
-    opened: u16,
-    drift: Option<Drift>,
+pub(super) enum Measured {
+    /// So many for guesses, and where the NAT stood.
+    Ports(u16, Option<Drift>),
+    /// The one that nobody has heard of.
+    Fresh(Option<FreshUdp>),
 }
 
 /// What comes of it; for ever pending where nothing is asked.
@@ -59,16 +64,36 @@ impl Running<'_> {
         let gatherer = self.driver.shared.gatherer.clone();
         let asking = async move {
             let drift = gatherer.drift(to.is_ipv6()).await;
-            Measured { opened, drift }
+            Measured::Ports(opened, drift)
         };
         self.measuring = Some(Measuring(asking.boxed()));
     }
 
-    /// The NAT was asked where it stands.
-    pub(super) fn on_measured(&mut self, measured: &Measured) {
+    /// Opens one that nobody has heard of, and learns where the NAT shows it.
+    pub(super) fn open_fresh(&mut self) {
+        let gatherer = self.driver.shared.gatherer.clone();
+        let opening = async move { Measured::Fresh(gatherer.fresh().await) };
+        self.measuring = Some(Measuring(opening.boxed()));
+    }
+
+    /// The servers were asked.
+    pub(super) fn on_measured(&mut self, measured: Measured) {
         self.measuring = None;
         let now = self.now();
-        self.attempt.on_ports(now, measured.opened, measured.drift);
+        match measured {
+            Measured::Ports(opened, drift) => self.attempt.on_ports(now, opened, drift),
+            Measured::Fresh(fresh) => {
+                let port = fresh.and_then(|fresh| {
+                    let port = FreshPort {
+                        port: fresh.local.port(),
+                        ipv6: false,
+                        external: fresh.outside,
+                    };
+                    self.extra.adopt(fresh.socket, fresh.local).then_some(port)
+                });
+                self.attempt.on_fresh(now, port);
+            }
+        }
     }
 
     /// Says how many packets may go to guessed ports of `to`.

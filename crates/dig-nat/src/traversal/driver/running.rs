@@ -126,7 +126,7 @@ impl<'a> Running<'a> {
                 let now = shared.start.elapsed();
                 self.attempt.on_datagram(now, Port::Extra(number), source, &bytes);
             }
-            measured = measured(&mut self.measuring) => self.on_measured(&measured),
+            measured = measured(&mut self.measuring) => self.on_measured(measured),
             Some(arrived) = arrival(&mut self.tcp) => self.accept(arrived),
             (id, event) = self.streams.next() => {
                 let now = shared.start.elapsed();
@@ -251,6 +251,7 @@ impl<'a> Running<'a> {
                 }
             }
             Output::OpenPorts { to, count, measure } => self.open_ports(to, count, measure),
+            Output::OpenFresh => self.open_fresh(),
             Output::AskSpray { to, packets } => self.ask_spray(to, packets),
             Output::TacticEnded { unused } => self.tactic_ended(unused),
             Output::Ended(ended) => return Some(ended),
