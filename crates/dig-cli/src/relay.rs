@@ -228,6 +228,16 @@ fn told(addr: SocketAddr, public: &[IpAddr]) -> SocketAddr {
     SocketAddr::new(same.next().copied().unwrap_or(addr.ip()), addr.port())
 }
 
+fn each_once<T: PartialEq>(items: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut once = Vec::new();
+    for item in items {
+        if !once.contains(&item) {
+            once.push(item);
+        }
+    }
+    once
+}
+
 fn announce(
     args: &RelayArgs,
     node: Option<&Node>,
@@ -239,20 +249,13 @@ fn announce(
     let told = |addr| told(addr, &args.public_ip);
     let apart = stun.iter().flat_map(|server| server.layout().sockets());
     let shared = services.shared.iter().flat_map(Layout::sockets);
-    let mut stun: Vec<SocketAddr> = apart.chain(shared).map(told).collect();
-    if let Some(turn) = turn {
-        let with_turn = turn.serving.addrs().iter();
-        let new: Vec<_> = with_turn
-            .filter(|addr| !stun.contains(addr))
-            .copied()
-            .collect();
-        stun.extend(new);
-    }
+    let with_turn = turn.into_iter().flat_map(|turn| turn.serving.addrs());
+    // Several addresses of this machine may be one to others.
+    let stun = each_once(apart.chain(shared).map(told).chain(with_turn.copied()));
     let mut ready = Map::new();
     let mut options = Vec::new();
     if let Some(node) = node {
-        let mut addrs: Vec<SocketAddr> = node.network().addrs().into_iter().map(told).collect();
-        addrs.dedup();
+        let addrs = each_once(node.network().addrs().into_iter().map(told));
         options.extend(
             addrs
                 .iter()
@@ -264,7 +267,7 @@ fn announce(
     }
     options.extend(stun.iter().map(|addr| format!("--stun {addr}")));
     ready.insert("stun".to_owned(), json!(stun));
-    let uris = turn.map(Turn::uris).unwrap_or_default();
+    let uris = each_once(turn.map(Turn::uris).unwrap_or_default());
     options.extend(uris.iter().map(|uri| format!("--turn '{uri}'")));
     ready.insert("turn".to_owned(), json!(uris));
     if let Some(metrics) = turn.and_then(|turn| turn.metrics) {

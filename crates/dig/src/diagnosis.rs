@@ -88,8 +88,15 @@ impl Node {
             method: path.method,
             relayed: path.relayed,
         });
+        let mut verdict = Verdict::of(trace.as_ref(), reached);
+        if self.network().is_relay_only() && reached.is_some() {
+            verdict = Verdict {
+                line: "relayed: nothing else was allowed".into(),
+                remedy: None,
+            };
+        }
         Diagnosis {
-            verdict: Verdict::of(trace.as_ref(), reached),
+            verdict,
             path,
             trace,
             failures,

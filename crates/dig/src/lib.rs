@@ -12,6 +12,9 @@
 //! # Ok(()) }
 //! ```
 //!
+//! Paths are found and kept by themselves: between neighbours, through NATs, over TURN servers that [`PathOptions::turn`] names until a direct path is
+//! there, and again when networks change. [`Node::diagnose`] says how a peer is reached, or why not.
+//!
 //! Here is nothing but wiring: the adapters between crates that do not know each other, the sockets
 //! ([`NetworkManager`]), and the [`Home`] folder. Each part is a crate to be taken alone: [`identity`], [`session`],
 //! [`nat`], [`transfer`], [`discovery`], [`host`],

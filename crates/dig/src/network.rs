@@ -252,6 +252,11 @@ impl NetworkManager {
         self.0.via.down()
     }
 
+    /// Whether nothing but relays may be used.
+    pub(crate) fn is_relay_only(&self) -> bool {
+        self.0.paths.relay_only
+    }
+
     /// What was tried in attempts that have ended, the latest first.
     pub(crate) fn traces(&self) -> Vec<Trace> {
         self.0.nat.traces()

@@ -81,7 +81,7 @@ impl Traversal {
                     Some(Progress::Path(found)) => return Some(self.session(found).await),
                     Some(Progress::Failed(failure)) => {
                         self.stage = Stage::Over;
-                        return Some(failed(explain(&failure)));
+                        return Some(failed(explain(&self.inner, &failure)));
                     }
                     Some(_) => {}
                     None => self.stage = Stage::Over,
@@ -153,16 +153,20 @@ fn failed(reason: String) -> Step {
     Step::Failed(reason)
 }
 
-/// Why there is no path, and what each method came to.
-fn explain(failure: &dig_nat::traversal::Failed) -> String {
-    let tried: Vec<String> = failure
-        .trace
-        .methods
+/// Why there is no path, what each method came to, and what became of the relays.
+fn explain(inner: &Inner, failure: &dig_nat::traversal::Failed) -> String {
+    let tried = (failure.trace.methods.iter())
+        .map(|method| format!("{} {}", method.method, method.outcome));
+    let relays = inner.nat.relays();
+    let without = relays.watch().borrow().is_empty();
+    let status = relays.status().borrow().clone();
+    let relays = status
         .iter()
-        .map(|method| format!("{} {}", method.method, method.outcome))
-        .collect();
-    if tried.is_empty() {
+        .filter(|_| without)
+        .map(|relay| format!("{}: {}", relay.server, relay.state));
+    let parts: Vec<String> = tried.chain(relays).collect();
+    if parts.is_empty() {
         return failure.to_string();
     }
-    format!("{failure} ({})", tried.join("; "))
+    format!("{failure} ({})", parts.join("; "))
 }
