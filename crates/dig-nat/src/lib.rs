@@ -4,7 +4,8 @@
 //!
 //! - [`traversal::NatTraversalManager`] finds a path to a peer when asked, and takes part when a peer asks (whitepaper sections 3 and 9).
 //! - [`attempt::Attempt`] is one such search: local networks, public addresses, mapped ports, UDP and TCP hole punching, TCP simultaneous
-//!   open, one after the other or all at once.
+//!   open, ICE, and relays; one after the other or all at once. Where one side's NAT gives each destination another port, that port is guessed.
+//! - [`turn`] keeps allocations on TURN servers, and is such a server. [`traversal::upkeep`] says when to look for a path again.
 //! - [`gather`] knows where this node may be reached, [`mapping`] opens ports of routers, [`report`] says how a NAT behaves, in words.
 //! - [`stun`] asks servers, and is one. [`signaling`] seals what peers tell each other before there is a path;
 //!   [`rendezvous`] carries it through a peer that both are connected to.
@@ -14,16 +15,18 @@
 //!
 //! - It secures nothing: a path is an address or a stream on which somebody proved to belong to the attempt. Who that is, and
 //!   that nobody listens, is the business of the session above (QUIC or TLS, in dig-session).
-//! - It carries no data, keeps no path alive, and moves no session from one path to another.
-//! - It sends packets only to where the peer was seen, to networks that both are on, and to peers of our own choice; never
-//!   more than [`attempt::MAX_UNANSWERED`] to addresses that do not answer.
-//! - It relays nothing and guesses no ports.
+//! - It keeps no path alive, and moves no session from one path to another. It carries data over relays only, as datagrams that it does not read.
+//! - It sends packets only to where the peer was seen, to networks that both are on, to at most two relayed addresses that the peer names, and to peers of our
+//!   own choice; never more than [`attempt::MAX_UNANSWERED`] to addresses that do not answer.
+//! - Guessed ports are the exception: more packets, to a host at which a carrier sees the peer and to no other, within one account for the whole
+//!   node; [`NatConfig::birthday`](traversal::NatConfig::birthday) turns them off.
+//! - It uses no relay that was not named.
 //!
 //! # How it is driven
 //!
-//! Attempts, STUN, reports, seals and the rendezvous are state machines: they take `now` and what arrived, and say what to send and when to be
-//! called again. Only [`io`], [`gather`], [`mapping`], the `io` modules of [`stun`] and [`report`], and [`traversal`] touch
-//! sockets, tasks and clocks; they need a tokio runtime. Whoever owns the sockets hands over what arrives on them:
+//! Attempts, STUN, both sides of TURN, upkeep, reports, seals and the rendezvous are state machines: they take `now` and what arrived, and say what to
+//! send and when to be called again. Only [`io`], [`gather`], [`mapping`], [`turn::Relays`], [`turn::serve`], the `io` modules of [`stun`] and [`report`], and
+//! [`traversal`] touch sockets, tasks and clocks; they need a tokio runtime. Whoever owns the sockets hands over what arrives on them:
 //! [`io::UdpHub::receive`] for every datagram, [`io::TcpPort::sort`] for every accepted stream. The rest is asking for paths:
 //!
 //! ```no_run
@@ -65,9 +68,12 @@
 //!             Progress::Attempt { method, addr } => println!("{method}: {addr}"),
 //!             Progress::Path(found) => {
 //!                 println!("{} to {} after {:?}", found.method, found.path.remote(), found.elapsed);
-//!                 // Here a session is made over it; if that fails, the loop goes on to the next path.
+//!                 // Here a session is made over it; if that fails, the loop goes on to the next path. After a relayed one it goes
+//!                 // on anyway: a direct one may follow.
 //!                 connecting.confirm();
-//!                 break;
+//!                 if !found.relayed {
+//!                     break;
+//!                 }
 //!             }
 //!             Progress::Failed(failed) => println!("{failed}; tried: {:#?}", failed.trace),
 //!             _ => {}
@@ -82,7 +88,9 @@
 //!
 //! - Carriers of signals are trusted with nothing: they may lose, repeat, reorder and invent messages. They say where they see a
 //!   peer, and that is where packets go; so a carrier that lies makes us send a few packets to somebody else, and no more.
-//! - NATs are not classified before they are tried: plain punching works more often than their kind suggests.
+//! - Relays are trusted with nothing but to be there.
+//! - NATs are not classified before they are tried: plain punching works more often than their kind suggests. What is known of them decides only whether a
+//!   port is guessed afterwards.
 //! - There is one attempt a pair of peers. If both begin, the offer of the lower node id stands.
 
 pub mod attempt;

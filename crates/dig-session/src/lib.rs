@@ -2,7 +2,7 @@
 //!
 //! An [`Endpoint`] speaks for one identity. It turns a datagram path ([`Endpoint::connect_quic`]) or a byte stream
 //! ([`Endpoint::connect_stream`]) into a [`Lane`]: an ordered pipe of frames to a peer whose [`NodeId`](dig_types::NodeId) has been
-//! proved. A peer may have several lanes, kept in a [`Pool`]. The formats are those of `docs/protocol.md` §2 to §4.
+//! proved. Datagrams may come and go by several sockets, relays among them ([`Endpoint::attach_datagrams_with`]). A peer may have several lanes, kept in a [`Pool`]. The formats are those of `docs/protocol.md` §2 to §4.
 //!
 //! Assumptions and refusals:
 //!
@@ -10,6 +10,8 @@
 //! - A peer may send anything. It cannot make this side panic, allocate what it merely declares, or wait for ever.
 //! - Every handshake proves both identities anew: there is no resumption, no early data, no server name, no older TLS.
 //! - There is no multiplexer: frames of different requests share a lane, and more throughput is more lanes.
+//! - A lane over QUIC follows the side that dialled to its new address; nothing else moves. Better paths are new lanes, and who uses which is decided above.
+//! - A lane asks for signs of life no oftener than its path needs, and outlives a sleep of the machine if the peer answers then.
 //! - Nothing here knows how a path came to be, or what frames above 0x0020 mean.
 //!
 //! ```
