@@ -31,6 +31,7 @@ pub struct CoturnSpec {
     mobility: bool,
     user_quota: Option<u32>,
     nonce_seconds: Option<u32>,
+    also: Option<u16>,
 }
 
 #[derive(Debug, Clone)]
@@ -84,6 +85,13 @@ impl CoturnSpec {
     #[must_use]
     pub const fn nonce_seconds(mut self, seconds: u32) -> Self {
         self.nonce_seconds = Some(seconds);
+        self
+    }
+
+    /// Also at that port of its main addresses, by UDP and TCP.
+    #[must_use]
+    pub const fn also(mut self, port: u16) -> Self {
+        self.also = Some(port);
         self
     }
 
@@ -163,7 +171,12 @@ impl Coturn {
             .map(|address| format!("listening-ip={address}\nrelay-ip={address}\n"))
             .collect();
         let (port, other) = (Self::PORT, Self::OTHER_PORT);
-        let (lines, files) = (self.spec.lines(&place), self.spec.files(&place));
+        let (mut lines, files) = (self.spec.lines(&place), self.spec.files(&place));
+        if let Some(port) = self.spec.also {
+            for address in self.machine.main_addresses() {
+                lines += &format!("aux-server={}\n", SocketAddr::new(address, port));
+            }
+        }
         format!(
             "mkdir -p {place}\n{files}cat > {place}/turnserver.conf <<'C'\n{listen}{lines}\
              listening-port={port}\nalt-listening-port={other}\nmin-port=49160\nmax-port=49200\n\

@@ -102,6 +102,12 @@ impl Machine {
             .or_else(|| self.ipv6().map(IpAddr::V6))
     }
 
+    /// Its main address of each family that it has, IPv4 first.
+    pub fn main_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let families = [self.ipv4().map(IpAddr::V4), self.ipv6().map(IpAddr::V6)];
+        families.into_iter().flatten()
+    }
+
     /// [`Self::address`] with a port.
     #[must_use]
     pub fn at(&self, port: u16) -> Option<SocketAddr> {

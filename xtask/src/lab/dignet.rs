@@ -36,7 +36,7 @@ impl Program {
 pub(super) struct Dignet {
     child: Child,
     events: Receiver<(Instant, Value)>,
-    seen: Vec<Value>,
+    seen: Vec<(Instant, Value)>,
     /// When it was started.
     pub(super) started: Instant,
 }
@@ -102,7 +102,7 @@ impl Dignet {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.events.recv_timeout(left) {
                 Ok((time, event)) => {
-                    self.seen.push(event.clone());
+                    self.seen.push((time, event.clone()));
                     if event["event"] == name {
                         return Ok((time, event));
                     }
@@ -113,17 +113,19 @@ impl Dignet {
         }
     }
 
-    /// The first event of this name among those that have come.
-    pub(super) fn seen(&self, name: &str) -> Option<&Value> {
-        self.seen.iter().find(|event| event["event"] == name)
+    /// The events of this name among those that have come, and when they came.
+    pub(super) fn seen<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a (Instant, Value)> {
+        self.seen
+            .iter()
+            .filter(move |(_, event)| event["event"] == name)
     }
 
     /// Why a program ended that should not have.
     fn failure(&mut self) -> String {
         let code = self.child.wait().ok().and_then(|status| status.code());
         let code = code.map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
-        match self.seen("error") {
-            Some(error) => {
+        match self.seen("error").next() {
+            Some((_, error)) => {
                 let message = error["message"].as_str().unwrap_or("no message");
                 format!("{message} ({code})")
             }

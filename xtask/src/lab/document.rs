@@ -2,8 +2,8 @@
 
 use super::{
     methods::Trial,
-    oracle,
-    pair::habit_name,
+    oracle::{self, Expected},
+    pair::{Turn, habit_name},
     verdict::{Spread, Tally, Verdict},
 };
 use crate::workspace::Workspace;
@@ -171,17 +171,30 @@ fn matrix(tallies: &[Tally], ran: &Ran) -> String {
                     .map_or_else(String::new, |tally| cell(tally))
             }));
         }
-        text.push_str(&details(&own));
+        let relay = own.iter().any(|tally| tally.pair.turn != Turn::None);
+        text.push_str(&match relay {
+            true => over_relays(&own),
+            false => details(&own),
+        });
     }
     text
 }
 
-/// Successes and the median after signaling; bold where it is not as expected.
+/// Successes and the median after signaling; where somebody relays, how it ended and when the first path was there. Bold where it
+/// is not as expected.
 fn cell(tally: &Tally) -> String {
     let (successes, runs) = (tally.successes(), tally.runs.len());
-    let text = match tally.after_signaling() {
-        None => "-".to_owned(),
-        Some(spread) => format!("{successes}/{runs}, {}", spread.median.as_millis()),
+    let median = |spread: Spread| spread.median.as_millis();
+    let relay = tally.pair.turn != Turn::None;
+    let text = match (tally.after_signaling(), tally.first_path()) {
+        (_, Some(first)) if relay && tally.connected() < runs => {
+            format!("{}/{runs}, {}", tally.connected(), median(first))
+        }
+        (_, Some(first)) if relay && successes == runs => format!("direct, {}", median(first)),
+        (_, Some(first)) if relay && successes == 0 => format!("relay, {}", median(first)),
+        (_, Some(first)) if relay => format!("direct {successes}/{runs}, {}", median(first)),
+        (Some(spread), _) => format!("{successes}/{runs}, {}", median(spread)),
+        (None, _) => "-".to_owned(),
     };
     match tally.verdict() {
         Verdict::Missed(_) => format!("**{text}**"),
@@ -191,7 +204,7 @@ fn cell(tally: &Tally) -> String {
 
 fn details(tallies: &[&Tally]) -> String {
     let mut text = "\n| from `share` | to `get` | direct | method | after signaling, ms | command to file, ms | \
-                    3 RTT + 100, ms | as expected |\n|---|---|---|---|---|---|---|---|\n"
+                    at most, ms | as expected |\n|---|---|---|---|---|---|---|---|\n"
         .to_owned();
     let mut hopeless = Vec::new();
     for tally in tallies {
@@ -219,11 +232,49 @@ fn details(tallies: &[&Tally]) -> String {
     text
 }
 
+/// How many connected, and pairs that begin over a relay and end without one, or are not as expected.
+fn over_relays(tallies: &[&Tally]) -> String {
+    let count = |of: fn(&Tally) -> usize| tallies.iter().map(|tally| of(tally)).sum::<usize>();
+    let mut text = format!(
+        "\n{} of {} downloads connected, {} of them directly in the end.\n",
+        count(Tally::connected),
+        count(|tally| tally.runs.len()),
+        count(Tally::successes)
+    );
+    let told = |tally: &&&Tally| {
+        let guessed = matches!(tally.expected, Expected::Guessed { .. });
+        guessed || matches!(tally.verdict(), Verdict::Missed(_))
+    };
+    let told: Vec<&&Tally> = tallies.iter().filter(told).collect();
+    if told.is_empty() {
+        return text;
+    }
+    text.push_str(
+        "\n| from `share` | to `get` | connected | direct in the end | method in the end | first path, ms | direct path, ms | \
+         as expected |\n|---|---|---|---|---|---|---|---|\n",
+    );
+    for tally in told {
+        let runs = tally.runs.len();
+        text.push_str(&format!(
+            "| {} | {} | {} of {runs} | {} of {runs} | {} | {} | {} | {} |\n",
+            tally.pair.host.name(),
+            tally.pair.getter.name(),
+            tally.connected(),
+            tally.successes(),
+            tally.methods(),
+            Spread::words(tally.first_path()),
+            Spread::words(tally.after_signaling()),
+            tally.verdict().word()
+        ));
+    }
+    text
+}
+
 fn methods(trials: &[Trial], seed: u64) -> String {
     let mut text = format!("{}.\n", circumstances(seed));
     for trial in trials {
         text.push_str(&format!(
-            "\n### {}\n\n| method | can it? | direct | command to file, ms | why not |\n|---|---|---|---|---|\n",
+            "\n### {}\n\n| method | can it? | done | command to file, ms | why not |\n|---|---|---|---|---|\n",
             trial.pair.name()
         ));
         for attempt in &trial.attempts {
@@ -237,7 +288,7 @@ fn methods(trials: &[Trial], seed: u64) -> String {
             text.push_str(&format!(
                 "| {} | {can} | {} of {}{wrong} | {} | {reason} |\n",
                 attempt.name(),
-                attempt.tally.successes(),
+                attempt.successes(),
                 attempt.tally.runs.len(),
                 Spread::words(attempt.tally.to_file()),
             ));

@@ -6,7 +6,7 @@ use super::{
     document::{Document, Ran},
     folder::Folder,
     oracle::{self, Expected},
-    pair::{Manner, Pair, Scene, habit_name},
+    pair::{Manner, Pair, Scene, Turn, habit_name},
     parse_site, queue,
     verdict::{Spread, Tally, Verdict},
 };
@@ -22,13 +22,20 @@ use std::{
 
 /// How long a getter waits for a path where there can be none.
 const HOPELESS: Duration = Duration::from_secs(8);
+/// How long a download takes at least that begins with a relay and should end without one.
+const IMPROVING: Duration = Duration::from_secs(2);
+/// The same where a port has to be guessed: a first attempt, and time for a second one.
+const GUESSING: Duration = Duration::from_secs(6);
 
 /// Which pairs, and how often.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Downloads a pair; pairs between which no path can exist are tried once
-    #[arg(long, default_value_t = 3)]
-    runs: usize,
+    /// Downloads a pair; pairs between which no path can exist are tried once [default: 3; with --subset 2]
+    #[arg(long)]
+    runs: Option<usize>,
+    /// Who relays between sites that cannot meet, and until they meet
+    #[arg(long, value_enum, default_value_t = Turn::Relay, conflicts_with = "subset")]
+    turn: Turn,
     /// Only these sites, on both sides
     #[arg(long, value_delimiter = ',', value_parser = parse_site, value_name = "SITE,…")]
     sites: Vec<SiteKind>,
@@ -44,6 +51,9 @@ pub(crate) struct Options {
     /// Only pairs between which a direct path is expected
     #[arg(long)]
     expected: bool,
+    /// Only pairs between which a port has to be guessed
+    #[arg(long)]
+    guessed: bool,
     /// The telling pairs for continuous integration instead of all
     #[arg(long, value_enum, conflicts_with_all = ["sites", "hosts", "getters"])]
     subset: Option<Subset>,
@@ -73,17 +83,52 @@ enum Subset {
 }
 
 /// One pair of each kind of meeting, in the direction that is harder, and some in both.
-const TELLING: &[(SiteKind, SiteKind)] = &[
-    (SiteKind::Open, SiteKind::PortRestricted),
-    (SiteKind::PortRestricted, SiteKind::Open),
-    (SiteKind::PortRestricted, SiteKind::PortRestricted),
-    (SiteKind::FullCone, SiteKind::SymmetricRandom),
-    (SiteKind::SymmetricRandom, SiteKind::AddressRestricted),
-    (SiteKind::CarrierGrade, SiteKind::PortRestricted),
-    (SiteKind::UdpBlocked, SiteKind::PortRestricted),
-    (SiteKind::CarrierGrade, SiteKind::UdpBlocked),
-    (SiteKind::UpnpRouter, SiteKind::SymmetricRandom),
-    (SiteKind::Ipv6Firewall, SiteKind::DualStack),
+const TELLING: &[(SiteKind, SiteKind, Turn)] = &[
+    (SiteKind::Open, SiteKind::PortRestricted, Turn::None),
+    (SiteKind::PortRestricted, SiteKind::Open, Turn::None),
+    (
+        SiteKind::PortRestricted,
+        SiteKind::PortRestricted,
+        Turn::None,
+    ),
+    (SiteKind::FullCone, SiteKind::SymmetricRandom, Turn::None),
+    (
+        SiteKind::SymmetricRandom,
+        SiteKind::AddressRestricted,
+        Turn::None,
+    ),
+    (SiteKind::CarrierGrade, SiteKind::PortRestricted, Turn::None),
+    (SiteKind::UdpBlocked, SiteKind::PortRestricted, Turn::None),
+    (SiteKind::CarrierGrade, SiteKind::UdpBlocked, Turn::None),
+    (SiteKind::UpnpRouter, SiteKind::SymmetricRandom, Turn::None),
+    (SiteKind::Ipv6Firewall, SiteKind::DualStack, Turn::None),
+    (
+        SiteKind::PortRestricted,
+        SiteKind::SymmetricRandom,
+        Turn::None,
+    ),
+    (
+        SiteKind::SymmetricRandom,
+        SiteKind::PortRestricted,
+        Turn::None,
+    ),
+    (
+        SiteKind::PortRestricted,
+        SiteKind::SymmetricSequential,
+        Turn::None,
+    ),
+    (
+        SiteKind::SymmetricRandom,
+        SiteKind::SymmetricSequential,
+        Turn::Relay,
+    ),
+    (SiteKind::WebOnly, SiteKind::PortRestricted, Turn::Relay),
+    (
+        SiteKind::Ipv6Firewall,
+        SiteKind::PortRestricted,
+        Turn::Relay,
+    ),
+    (SiteKind::FullCone, SiteKind::PortRestricted, Turn::Relay),
 ];
 
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()> {
@@ -95,7 +140,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
     eprintln!(
         "{} pairs, {} downloads each, {} ms round trip, seed {}",
         pairs.len(),
-        options.runs,
+        options.runs(),
         options.conditions.delay,
         options.conditions.seed
     );
@@ -110,11 +155,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
         seconds: begun.elapsed().as_secs(),
         downloads: tallies.iter().map(|tally| tally.runs.len()).sum(),
         seed: options.conditions.seed,
-        place: match &options.conditions {
-            conditions if conditions.loss > 0.0 => "bad line",
-            conditions if conditions.delay == 0 => "no delay",
-            _ => "matrix",
-        },
+        place: options.place(),
     };
     drop(folder);
     let failures = summarise(&tallies, &ran);
@@ -138,38 +179,61 @@ impl Options {
                 .collect()
         };
         let getters = among(&self.getters);
-        let sites: Vec<(SiteKind, SiteKind)> = match self.subset {
+        let sites: Vec<(SiteKind, SiteKind, Turn)> = match self.subset {
             Some(Subset::Ci) => TELLING.to_vec(),
             None => (among(&self.hosts).into_iter())
-                .flat_map(|host| getters.iter().map(move |getter| (host, *getter)))
+                .flat_map(|host| getters.iter().map(move |getter| (host, *getter, self.turn)))
                 .collect(),
         };
-        let pair = |habit: Habit, (host, getter): (SiteKind, SiteKind)| Pair {
+        let pair = |habit: Habit, (host, getter, turn): (SiteKind, SiteKind, Turn)| Pair {
             host,
             getter,
             habit,
             together: false,
+            turn,
         };
         let pairs = habits
             .iter()
             .flat_map(|habit| sites.iter().map(|sites| pair(*habit, *sites)));
-        let wanted = |pair: &Pair| !self.expected || expected(pair) != Expected::Nothing;
+        let wanted = |pair: &Pair| {
+            let expected = expected(pair);
+            let direct = !matches!(expected, Expected::Nothing | Expected::Relayed);
+            let guessed = matches!(expected, Expected::Guessed { .. });
+            (direct || !self.expected) && (guessed || !self.guessed)
+        };
         pairs.filter(wanted).collect()
+    }
+
+    fn runs(&self) -> usize {
+        let usual = if self.subset.is_some() { 2 } else { 3 };
+        self.runs.unwrap_or(usual)
+    }
+
+    /// The part of the document for what is measured.
+    fn place(&self) -> &'static str {
+        let Conditions { loss, delay, .. } = self.conditions;
+        match self.turn {
+            _ if loss > 0.0 => "bad line",
+            Turn::Coturn => "coturn",
+            Turn::Relay if delay >= 100 => "relay afar",
+            Turn::Relay => "relay",
+            Turn::None if delay == 0 => "no delay",
+            Turn::None if self.guessed => "guessed",
+            Turn::None => "matrix",
+        }
     }
 
     fn measure(&self, pair: &Pair, program: &Program, dir: &Path) -> Tally {
         let possible = expected(pair);
         let expected = match possible {
             _ if self.methods.is_some() => Expected::Nothing,
-            // What has to be sent again comes later.
-            Expected::Direct { .. } if self.conditions.loss > 0.0 => {
-                Expected::Direct { timed: false }
-            }
             possible => possible,
         };
         let mut tally = Tally {
             pair: *pair,
             expected,
+            // What has to be sent again comes later.
+            punctual: self.conditions.loss <= 0.0,
             round_trip: Duration::from_millis(self.conditions.delay),
             runs: Vec::new(),
         };
@@ -178,11 +242,18 @@ impl Options {
             methods: self.methods.clone(),
             strategy: self.strategy.clone(),
             timeout: hopeless.then_some(HOPELESS),
+            relayed: pair.turn != Turn::None,
+            at_least: match possible {
+                _ if pair.turn == Turn::None => None,
+                Expected::Nothing | Expected::Relayed => None,
+                Expected::Guessed { .. } => Some(GUESSING),
+                Expected::Direct { .. } | Expected::Tcp { .. } => Some(IMPROVING),
+            },
         };
         let runs = if hopeless {
-            self.runs.min(1)
+            self.runs().min(1)
         } else {
-            self.runs
+            self.runs()
         };
         if let Err(error) = self.play(&mut tally, &manner, runs, program, dir) {
             // Not a failure of the program, but no success either.
@@ -217,14 +288,17 @@ impl Options {
 }
 
 fn expected(pair: &Pair) -> Expected {
-    oracle::expected(pair.host, pair.getter, pair.habit)
+    let relay = pair.turn != Turn::None;
+    oracle::expected(pair.host, pair.getter, pair.habit, relay)
 }
 
 fn show(tally: &Tally, number: usize, of: usize) {
     let name = format!("{} ({})", tally.pair.name(), habit_name(tally.pair.habit));
-    let successes = format!("{} of {}", tally.successes(), tally.runs.len());
+    let (direct, connected) = (tally.successes(), tally.connected());
+    let successes = format!("{connected} of {}, {direct} direct", tally.runs.len());
     let times = format!(
-        "path {} ms, file {} ms",
+        "path {} ms, direct {} ms, file {} ms",
+        Spread::words(tally.first_path()),
         Spread::words(tally.after_signaling()),
         Spread::words(tally.to_file())
     );
@@ -235,7 +309,7 @@ fn show(tally: &Tally, number: usize, of: usize) {
     };
     let rtt = tally.round_trip.as_secs_f64() * 1000.0;
     eprintln!(
-        "{mark} {number:>3}/{of} {name:<52} {successes:>9} direct, {times}, RTT {rtt:.1} ms  {} {why}",
+        "{mark} {number:>3}/{of} {name:<52} {successes:>16}, {times}, RTT {rtt:.1} ms  {} {why}",
         tally.methods()
     );
 }

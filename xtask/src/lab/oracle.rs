@@ -1,8 +1,9 @@
-//! Which direct path can exist between two sites, derived from what their NATs do (RFC 4787, RFC 5128), and what is therefore
-//! expected of the program.
+//! Which path can exist between two sites, derived from what their NATs do (RFC 4787, RFC 5128), and what is therefore expected of
+//! the program.
 //!
 //! The rules know nothing of how the program works: two ends learn of each other by a third, send when they like, and answer to
-//! whom they hear. Guessing ports is left out: an end whose port nobody can know can only be answered.
+//! whom they hear. An end whose port nobody can know is answered, or its port is guessed; whoever cannot be met at all is met at a
+//! relay, which every site can reach.
 
 use dig_lab::{Habit, SiteKind};
 
@@ -18,13 +19,23 @@ struct Nature {
 /// What stands between an end and the internet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Border {
-    /// Its outside port is the same for every remote end.
-    steady: bool,
+    ports: Ports,
     filter: Filter,
     /// The addresses behind it are not those that others see.
     translated: bool,
     /// Ports are opened on request, and the result is public.
     mappable: bool,
+}
+
+/// Which outside ports a socket gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ports {
+    /// One, whatever the remote end.
+    Steady,
+    /// One for every remote end, each the next one.
+    Sequential,
+    /// One for every remote end, each at random.
+    Random,
 }
 
 /// Whom an outside port lets in.
@@ -51,6 +62,17 @@ pub(super) enum Meeting {
     Punch,
     /// One of them does not know where the other one will appear, but lets it in by its address, and answers.
     Answer,
+    /// One of them has many outside ports that nobody knows, the other one finds one of them by trying.
+    Guess(Guess),
+}
+
+/// What there is to guess by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Guess {
+    /// The ports come one after the other.
+    Steps,
+    /// Nothing but numbers: many are open, and many are tried.
+    Chance,
 }
 
 /// The answer of the oracle.
@@ -67,12 +89,16 @@ pub(super) enum Expected {
     Direct { timed: bool },
     /// Direct over TCP, in this many of a hundred cases.
     Tcp { percent: usize },
-    /// Nothing: there is no path without guessing ports or a relay.
+    /// Direct over UDP at a port that was guessed, in this many of a hundred cases.
+    Guessed { percent: usize },
+    /// A path over a relay every time: there is no direct one.
+    Relayed,
+    /// Nothing: there is no path without a relay, and no relay.
     Nothing,
 }
 
 const PUBLIC: Border = Border {
-    steady: true,
+    ports: Ports::Steady,
     filter: Filter::Absent,
     translated: false,
     mappable: false,
@@ -97,14 +123,13 @@ impl Nature {
             tcp: true,
         };
         let filter = |filter| v4(Border { filter, ..HOME });
+        let ports = |ports| v4(Border { ports, ..HOME });
         match kind {
             SiteKind::Open => v4(PUBLIC),
             SiteKind::FullCone => filter(Filter::Open),
             SiteKind::AddressRestricted => filter(Filter::Address),
-            SiteKind::SymmetricRandom | SiteKind::SymmetricSequential => v4(Border {
-                steady: false,
-                ..HOME
-            }),
+            SiteKind::SymmetricRandom => ports(Ports::Random),
+            SiteKind::SymmetricSequential => ports(Ports::Sequential),
             SiteKind::UpnpRouter => v4(Border {
                 mappable: true,
                 ..HOME
@@ -113,7 +138,7 @@ impl Nature {
                 udp: false,
                 ..v4(HOME)
             },
-            // Not even the peer that introduces can be reached, unless it listens on a port of the web.
+            // It reaches no peer, but the one that introduces and the relay are at ports of the web.
             SiteKind::WebOnly => Self {
                 udp: false,
                 tcp: false,
@@ -143,11 +168,19 @@ impl Border {
         if either(|border| border.mappable) {
             return Some(Meeting::Mapping);
         }
-        if self.steady && other.steady {
-            return Some(Meeting::Punch);
+        let unknown = match (self.ports, other.ports) {
+            (Ports::Steady, Ports::Steady) => return Some(Meeting::Punch),
+            (Ports::Steady, unknown) | (unknown, Ports::Steady) => unknown,
+            // Both would have to guess, each for every guess of the other one.
+            _ => return None,
+        };
+        if either(|border| border.ports == Ports::Steady && border.filter <= Filter::Address) {
+            return Some(Meeting::Answer);
         }
-        either(|border| border.steady && border.filter <= Filter::Address)
-            .then_some(Meeting::Answer)
+        Some(Meeting::Guess(match unknown {
+            Ports::Sequential => Guess::Steps,
+            _ => Guess::Chance,
+        }))
     }
 }
 
@@ -161,12 +194,13 @@ pub(super) fn possible(host: SiteKind, getter: SiteKind) -> Possible {
         .min();
     Possible {
         udp: best.filter(|_| host.udp && getter.udp),
-        tcp: best.filter(|_| host.tcp && getter.tcp),
+        // A connection that is not expected is refused, and there is none without several segments.
+        tcp: best.filter(|best| host.tcp && getter.tcp && !matches!(best, Meeting::Guess(_))),
     }
 }
 
-/// What the program must reach.
-pub(super) fn expected(host: SiteKind, getter: SiteKind, habit: Habit) -> Expected {
+/// What the program must reach, where there is a relay and where there is none.
+pub(super) fn expected(host: SiteKind, getter: SiteKind, habit: Habit, relay: bool) -> Expected {
     let possible = possible(host, getter);
     let tcp_percent = match habit {
         Habit::Drop => 100,
@@ -174,12 +208,15 @@ pub(super) fn expected(host: SiteKind, getter: SiteKind, habit: Habit) -> Expect
         Habit::Reject => 90,
     };
     match (possible.udp, possible.tcp) {
+        (Some(Meeting::Guess(Guess::Steps)), _) => Expected::Guessed { percent: 95 },
+        (Some(Meeting::Guess(Guess::Chance)), _) => Expected::Guessed { percent: 98 },
         (Some(_), _) => Expected::Direct {
             timed: is_timed(host) && is_timed(getter),
         },
         (None, Some(_)) => Expected::Tcp {
             percent: tcp_percent,
         },
+        (None, None) if relay => Expected::Relayed,
         (None, None) => Expected::Nothing,
     }
 }
@@ -205,6 +242,8 @@ pub(super) fn can(method: &str, host: SiteKind, getter: SiteKind, together: bool
     let reached = possible.udp.or(possible.tcp);
     match method {
         "local" => together,
+        // The relay is there for everybody.
+        "turn" => true,
         // Behind one NAT that does not hairpin, nothing but the local network leads to the other one.
         _ if together => false,
         "direct" => reached == Some(Meeting::Dial) || both_untranslated(host, getter),
@@ -213,6 +252,11 @@ pub(super) fn can(method: &str, host: SiteKind, getter: SiteKind, together: bool
         "tcp-hole-punch" => punched(host, getter, possible.tcp),
         // Both have to know the other's port before its first segment leaves.
         "tcp-simultaneous-open" => possible.tcp.is_some() && both_steady(host, getter),
+        // As plain punching: its checks go to candidates, and to where checks come from.
+        "ice" => match possible.udp {
+            Some(Meeting::Guess(_)) => false,
+            udp => punched(host, getter, udp),
+        },
         _ => false,
     }
 }
@@ -234,7 +278,8 @@ fn both_untranslated(host: SiteKind, getter: SiteKind) -> bool {
 fn both_steady(host: SiteKind, getter: SiteKind) -> bool {
     let (host, getter) = (Nature::of(host), Nature::of(getter));
     let steady = |one: Option<Border>, other: Option<Border>| {
-        one.is_some_and(|border| border.steady) && other.is_some_and(|border| border.steady)
+        let is_steady = |border: Border| border.ports == Ports::Steady;
+        one.is_some_and(is_steady) && other.is_some_and(is_steady)
     };
     steady(host.v4, getter.v4) || steady(host.v6, getter.v6)
 }
@@ -247,6 +292,7 @@ impl Meeting {
             Self::Mapping => "mapping",
             Self::Punch => "punch",
             Self::Answer => "answer",
+            Self::Guess(_) => "guess",
         }
     }
 }
@@ -255,10 +301,10 @@ impl Possible {
     /// Words for tables: by what, and how.
     pub(super) fn words(self) -> String {
         match (self.udp, self.tcp) {
-            (None, None) => "none".to_owned(),
-            (Some(udp), None) => format!("UDP: {}", udp.word()),
+            (None, None) => "relay".to_owned(),
             (None, Some(tcp)) => format!("TCP: {}", tcp.word()),
-            (Some(udp), Some(_)) => udp.word().to_owned(),
+            // What only UDP can do needs no word that it is not done by TCP.
+            (Some(udp), _) => udp.word().to_owned(),
         }
     }
 }
@@ -280,12 +326,11 @@ mod tests {
         for habit in [Habit::Drop, Habit::Reject] {
             for host in CONES {
                 for getter in CONES {
-                    let expected = expected(host, getter, habit);
-                    assert_eq!(
-                        expected,
-                        Expected::Direct { timed: true },
-                        "{host:?} {getter:?}"
-                    );
+                    for relay in [false, true] {
+                        let expected = expected(host, getter, habit, relay);
+                        let timed = Expected::Direct { timed: true };
+                        assert_eq!(expected, timed, "{host:?} {getter:?}");
+                    }
                 }
             }
         }
@@ -296,19 +341,45 @@ mod tests {
         let symmetric = SiteKind::SymmetricRandom;
         for lenient in &CONES[..3] {
             let direct = Expected::Direct { timed: false };
-            assert_eq!(expected(symmetric, *lenient, Habit::Drop), direct);
-            assert_eq!(expected(*lenient, symmetric, Habit::Reject), direct);
-        }
-        for strict in [
-            SiteKind::PortRestricted,
-            SiteKind::CarrierGrade,
-            symmetric,
-            SiteKind::UpnpPrivate,
-        ] {
-            assert_eq!(expected(symmetric, strict, Habit::Drop), Expected::Nothing);
+            assert_eq!(expected(symmetric, *lenient, Habit::Drop, false), direct);
+            assert_eq!(expected(*lenient, symmetric, Habit::Reject, true), direct);
         }
         let mapped = possible(symmetric, SiteKind::UpnpRouter);
         assert_eq!(mapped.udp, Some(Meeting::Mapping));
+    }
+
+    #[test]
+    fn ports_are_guessed_on_one_side_only() {
+        let (random, steps) = (SiteKind::SymmetricRandom, SiteKind::SymmetricSequential);
+        for easy in [
+            SiteKind::PortRestricted,
+            SiteKind::CarrierGrade,
+            SiteKind::UpnpPrivate,
+            SiteKind::DualStack,
+        ] {
+            for relay in [false, true] {
+                let of = |hard| expected(hard, easy, Habit::Reject, relay);
+                assert_eq!(of(random), Expected::Guessed { percent: 98 }, "{easy:?}");
+                assert_eq!(of(steps), Expected::Guessed { percent: 95 }, "{easy:?}");
+            }
+            assert_eq!(possible(easy, random).tcp, None);
+        }
+        for (one, other) in [(random, random), (random, steps), (steps, steps)] {
+            let of = |relay| expected(one, other, Habit::Drop, relay);
+            assert_eq!(of(false), Expected::Nothing);
+            assert_eq!(of(true), Expected::Relayed);
+        }
+    }
+
+    #[test]
+    fn of_six_kinds_all_pairs_but_one_are_direct() {
+        let direct = |host: SiteKind| {
+            let all = CONES.into_iter().chain([SiteKind::SymmetricRandom]);
+            all.filter(move |getter| possible(host, *getter).udp.is_some())
+                .count()
+        };
+        let all = CONES.into_iter().chain([SiteKind::SymmetricRandom]);
+        assert_eq!(all.map(direct).sum::<usize>(), 35);
     }
 
     #[test]
@@ -317,28 +388,30 @@ mod tests {
             .into_iter()
             .chain([SiteKind::UdpBlocked, SiteKind::DualStack])
         {
-            let of = |habit| expected(SiteKind::UdpBlocked, other, habit);
+            let of = |habit| expected(SiteKind::UdpBlocked, other, habit, false);
             assert_eq!(of(Habit::Drop), Expected::Tcp { percent: 100 });
             assert_eq!(of(Habit::Reject), Expected::Tcp { percent: 90 });
         }
         let symmetric = SiteKind::SymmetricRandom;
-        assert_eq!(
-            expected(SiteKind::UdpBlocked, symmetric, Habit::Drop),
-            Expected::Nothing
-        );
-        assert_eq!(
-            expected(SiteKind::Open, SiteKind::WebOnly, Habit::Drop),
-            Expected::Nothing
-        );
+        for (one, other) in [
+            (SiteKind::UdpBlocked, symmetric),
+            (SiteKind::Open, SiteKind::WebOnly),
+        ] {
+            let of = |relay| expected(one, other, Habit::Drop, relay);
+            assert_eq!(of(false), Expected::Nothing);
+            assert_eq!(of(true), Expected::Relayed);
+        }
     }
 
     #[test]
     fn families_do_not_mix() {
         let timed = Expected::Direct { timed: true };
         let v6 = SiteKind::Ipv6Firewall;
-        assert_eq!(expected(v6, v6, Habit::Reject), timed);
-        assert_eq!(expected(v6, SiteKind::DualStack, Habit::Drop), timed);
-        assert_eq!(expected(v6, SiteKind::Open, Habit::Drop), Expected::Nothing);
+        assert_eq!(expected(v6, v6, Habit::Reject, false), timed);
+        assert_eq!(expected(v6, SiteKind::DualStack, Habit::Drop, false), timed);
+        let open = |relay| expected(v6, SiteKind::Open, Habit::Drop, relay);
+        assert_eq!(open(false), Expected::Nothing);
+        assert_eq!(open(true), Expected::Relayed);
     }
 
     #[test]
@@ -367,6 +440,10 @@ mod tests {
             ("udp-hole-punch", UdpBlocked, PortRestricted, false),
             ("tcp-hole-punch", UdpBlocked, PortRestricted, true),
             ("tcp-simultaneous-open", SymmetricRandom, Open, false),
+            ("udp-hole-punch", PortRestricted, SymmetricRandom, true),
+            ("ice", PortRestricted, SymmetricRandom, false),
+            ("ice", PortRestricted, PortRestricted, true),
+            ("turn", SymmetricRandom, SymmetricRandom, true),
             ("local", PortRestricted, PortRestricted, false),
         ] {
             assert_eq!(can(method, host, getter, false), possible, "{method}");

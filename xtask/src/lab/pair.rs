@@ -5,7 +5,8 @@ use super::{
     dignet::{Dignet, Program},
 };
 use anyhow::{Context as _, ensure};
-use dig_lab::{Habit, Lab, Machine, Site, SiteKind};
+use clap::ValueEnum;
+use dig_lab::{Coturn, CoturnSpec, Habit, Lab, Machine, Site, SiteKind};
 use serde_json::Value;
 use std::{
     net::{IpAddr, SocketAddr, TcpStream},
@@ -18,8 +19,16 @@ use std::{
 const LIMIT: Duration = Duration::from_secs(20);
 /// How long a program may take to be ready.
 const READY: Duration = Duration::from_secs(10);
-/// Where the peer that introduces listens, and where it answers STUN.
-const PORTS: [u16; 2] = [4433, 3478];
+/// Where the peer that introduces listens: a port of the web, so that everybody reaches it.
+const RENDEZVOUS: u16 = 443;
+/// Where STUN is answered, and TURN served over UDP.
+const STUN: u16 = 3478;
+/// Where TURN is served over TCP for those who reach nothing but the web.
+const WEB: u16 = 80;
+/// What a download is slowed down to whose path is given time to become better, in bytes a second.
+const SLOW: u32 = 256 << 10;
+/// What comes at once in spite of that: what is asked for first is paid for afterwards.
+const AHEAD: usize = 1 << 20;
 
 /// Who downloads from whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +41,19 @@ pub(super) struct Pair {
     pub(super) habit: Habit,
     /// Both machines are in the host's site.
     pub(super) together: bool,
+    /// Who relays between them.
+    pub(super) turn: Turn,
+}
+
+/// Who relays what cannot go directly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Turn {
+    /// Nobody.
+    None,
+    /// `dignet relay`.
+    Relay,
+    /// coturn.
+    Coturn,
 }
 
 /// What both programs are told besides.
@@ -43,26 +65,42 @@ pub(super) struct Manner {
     pub(super) strategy: Option<String>,
     /// `--timeout` of the getter.
     pub(super) timeout: Option<Duration>,
+    /// Whether both are told who relays.
+    pub(super) relayed: bool,
+    /// How long the download is to take at least, so that its path has time to become better.
+    pub(super) at_least: Option<Duration>,
 }
 
 /// A download that ended well, its bytes compared.
 #[derive(Debug, Clone)]
 pub(super) struct Download {
-    pub(super) method: String,
-    /// `direct` or `relayed`.
-    pub(super) path: String,
-    pub(super) transport: String,
-    /// From the moment both sides knew of each other to a usable path; without signaling, from the first dial.
-    pub(super) after_signaling: Duration,
+    /// The first path that was usable.
+    pub(super) first: Way,
+    /// The path at the end, often the same; of several direct ones at the end, the first, which would have been enough.
+    pub(super) last: Way,
     /// From the start of the command to the file.
     pub(super) to_file: Duration,
 }
 
-/// `dignet relay` on the public segment, and how it is named to others.
+/// A path that data took.
+#[derive(Debug, Clone)]
+pub(super) struct Way {
+    pub(super) method: String,
+    /// Not over a relay.
+    pub(super) direct: bool,
+    pub(super) transport: String,
+    /// From the moment both sides knew of each other to this path; without signaling, from the first dial.
+    pub(super) after_signaling: Duration,
+}
+
+/// `dignet relay` on the public segment, whoever else relays there, and how they are named to others.
 struct Introducer {
     relay: Dignet,
     via: Vec<(IpAddr, String)>,
     stun: Vec<String>,
+    /// Whoever relays, best first.
+    turn: Vec<(IpAddr, String)>,
+    _coturn: Option<Coturn>,
 }
 
 /// Both sites, with everything that serves several downloads.
@@ -124,7 +162,12 @@ impl<'a> Scene<'a> {
             sites[1].host(0)?
         };
         let server = lab.server(0)?;
-        let introducer = Introducer::start(&server, program, &dir.join("relay"))?;
+        let coturn = match pair.turn {
+            Turn::Coturn => Some(lab.coturn_with(&lab.server(1)?, CoturnSpec::new().also(WEB))?),
+            Turn::None | Turn::Relay => None,
+        };
+        let introducer =
+            Introducer::start(&server, coturn, pair.turn, program, &dir.join("relay"))?;
         let configured = Duration::from_millis(conditions.delay);
         let legs = [&host, &getter].map(|machine| round_trip(machine, &server));
         let measured = legs[0].zip(legs[1]).map(|(one, other)| one + other);
@@ -152,7 +195,11 @@ impl<'a> Scene<'a> {
         let dir = self.dir.join(format!("{}", self.downloads));
         let (original, copy) = (dir.join("original"), dir.join("copy"));
         std::fs::create_dir_all(&dir)?;
-        let bytes = noise(self.size, self.seed ^ self.downloads << 32);
+        let size = manner.at_least.map_or(self.size, |time| {
+            let slow = time.as_secs_f64() * f64::from(SLOW);
+            self.size.max(AHEAD + slow as usize)
+        });
+        let bytes = noise(size, self.seed ^ self.downloads << 32);
         std::fs::write(&original, &bytes)?;
         let mut host = self.share(&dir, manner, &original)?;
         let (_, ready) = host
@@ -189,6 +236,9 @@ impl<'a> Scene<'a> {
         if let Some(timeout) = manner.timeout {
             args.extend(["--timeout".to_owned(), format!("{}ms", timeout.as_millis())]);
         }
+        if manner.at_least.is_some() {
+            args.extend(["--limit".to_owned(), SLOW.to_string()]);
+        }
         args.extend([
             "--output".to_owned(),
             copy.display().to_string(),
@@ -199,8 +249,7 @@ impl<'a> Scene<'a> {
         let (finished, _) = getter.event("done", deadline)?;
         let code = getter.wait(deadline)?;
         ensure!(code == Some(0), "it was done, but ended with {code:?}");
-        let connected = getter.seen("connected").context("no `connected`")?;
-        Download::read(connected, finished - getter.started)
+        Download::read(&getter, finished - getter.started)
     }
 
     /// What both programs are told alike.
@@ -210,12 +259,18 @@ impl<'a> Scene<'a> {
             let mut own = machine.addresses().iter();
             own.any(|own| own.is_ipv4() == address.is_ipv4())
         };
-        let Introducer { via, stun, .. } = &self.introducer;
+        let Introducer {
+            via, stun, turn, ..
+        } = &self.introducer;
         for (_, via) in via.iter().filter(|(address, _)| speaks(address)) {
             told.extend(["--via".to_owned(), via.clone()]);
         }
         for stun in stun {
             told.extend(["--stun".to_owned(), stun.clone()]);
+        }
+        let turn = turn.iter().filter(|(address, _)| speaks(address));
+        for (_, turn) in turn.filter(|_| manner.relayed) {
+            told.extend(["--turn".to_owned(), turn.clone()]);
         }
         told.extend(manner.arguments());
         told
@@ -259,7 +314,32 @@ impl Manner {
 }
 
 impl Download {
-    fn read(connected: &Value, to_file: Duration) -> anyhow::Result<Self> {
+    fn read(getter: &Dignet, to_file: Duration) -> anyhow::Result<Self> {
+        let mut connected = getter.seen("connected");
+        let (began, first) = connected.next().context("no `connected`")?;
+        let first = Way::read(first)?;
+        let mut last = first.clone();
+        for (came, event) in connected {
+            let way = Way::read(event)?;
+            if way.direct != last.direct {
+                // Its own time is that of an attempt of its own.
+                let after_signaling = first.after_signaling + (*came - *began);
+                last = Way {
+                    after_signaling,
+                    ..way
+                };
+            }
+        }
+        Ok(Self {
+            first,
+            last,
+            to_file,
+        })
+    }
+}
+
+impl Way {
+    fn read(connected: &Value) -> anyhow::Result<Self> {
         let text = |name: &str| {
             let value = connected[name].as_str().map(str::to_owned);
             value.with_context(|| format!("no {name} in {connected}"))
@@ -268,51 +348,81 @@ impl Download {
         let after = millis("after_signaling_ms").or_else(|| millis("elapsed_ms"));
         Ok(Self {
             method: text("method")?,
-            path: text("path")?,
+            direct: text("path")? == "direct",
             transport: text("transport")?,
             after_signaling: Duration::from_secs_f64(after.context("no times")? / 1000.0),
-            to_file,
         })
     }
 }
 
 impl Introducer {
-    /// Starts it, with STUN at both IPv4 addresses of the server.
-    fn start(server: &Machine, program: &Program, dir: &Path) -> anyhow::Result<Self> {
-        let v4 = server
-            .addresses()
-            .iter()
-            .filter(|address| address.is_ipv4());
+    /// Starts it, with STUN at both IPv4 addresses of the server, and with TURN if it is the one who relays.
+    fn start(
+        server: &Machine,
+        coturn: Option<Coturn>,
+        turn: Turn,
+        program: &Program,
+        dir: &Path,
+    ) -> anyhow::Result<Self> {
+        let families: Vec<IpAddr> = server.main_addresses().collect();
+        let v4 = (server.addresses().iter()).filter(|address| address.is_ipv4());
         let stun: Vec<String> = v4
-            .map(|address| SocketAddr::new(*address, PORTS[1]).to_string())
+            .map(|address| SocketAddr::new(*address, STUN).to_string())
             .collect();
-        let listen = format!("[::]:{}", PORTS[0]);
+        let listen = format!("[::]:{RENDEZVOUS}");
         let mut args = ["relay", "--listen", &listen].map(str::to_owned).to_vec();
         for stun in &stun {
             args.extend(["--stun".to_owned(), stun.clone()]);
+        }
+        let mut relays = Vec::new();
+        if turn == Turn::Relay {
+            for at in turn_addresses(&families).map(|(at, _)| at.to_string()) {
+                args.extend(["--turn".to_owned(), at]);
+            }
+            let who = format!("{}:{}", Coturn::USER, Coturn::PASSWORD);
+            args.extend(["--turn-user".to_owned(), who]);
+            relays.clone_from(&families);
+        }
+        if let Some(coturn) = &coturn {
+            relays.extend(coturn.machine().main_addresses());
         }
         let mut relay = Dignet::start(server, program, dir, &args)?;
         let (_, ready) = relay
             .event("ready", Instant::now() + READY)
             .context("dignet relay")?;
         let id = ready["node_id"].as_str().context("relay shows no id")?;
-        let families = [server.ipv4().map(IpAddr::V4), server.ipv6().map(IpAddr::V6)];
         let via = |address| {
-            (
-                address,
-                format!("{id}@{}", SocketAddr::new(address, PORTS[0])),
-            )
+            let at = SocketAddr::new(address, RENDEZVOUS);
+            (address, format!("{id}@{at}"))
         };
-        let via = families.into_iter().flatten().map(via).collect();
-        Ok(Self { relay, via, stun })
+        let turn = turn_addresses(&relays).map(|(at, transport)| {
+            let (user, password) = (Coturn::USER, Coturn::PASSWORD);
+            let uri = format!("turn:{user}:{password}@{at}?transport={transport}");
+            (at.ip(), uri)
+        });
+        Ok(Self {
+            relay,
+            via: families.into_iter().map(via).collect(),
+            stun,
+            turn: turn.collect(),
+            _coturn: coturn,
+        })
     }
+}
+
+/// Where TURN is served at these addresses, and by which transport it is meant to be used there.
+fn turn_addresses(ips: &[IpAddr]) -> impl Iterator<Item = (SocketAddr, &'static str)> + '_ {
+    ips.iter().flat_map(|ip| {
+        [(STUN, "udp"), (WEB, "tcp")]
+            .map(|(port, transport)| (SocketAddr::new(*ip, port), transport))
+    })
 }
 
 /// The shortest of three connections to where the peer that introduces listens; `None` where none gets there.
 fn round_trip(machine: &Machine, server: &Machine) -> Option<Duration> {
     let connect = |address: IpAddr| {
         let begun = Instant::now();
-        let to = SocketAddr::new(address, PORTS[0]);
+        let to = SocketAddr::new(address, RENDEZVOUS);
         TcpStream::connect_timeout(&to, Duration::from_secs(2)).ok()?;
         Some(begun.elapsed())
     };

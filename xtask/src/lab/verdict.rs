@@ -2,18 +2,24 @@
 
 use super::{
     oracle::Expected,
-    pair::{Download, Pair},
+    pair::{Download, Pair, Turn},
 };
 use std::{collections::BTreeMap, time::Duration};
 
-/// On top of three round trips: two busy cores that compute keys and check signatures.
+/// On top of round trips: two busy cores that compute keys and check signatures.
 const GRACE: Duration = Duration::from_millis(100);
+/// On top of that for a path over a relay.
+const DETOUR: Duration = Duration::from_millis(250);
+/// For a port that has to be guessed.
+const GUESSED: Duration = Duration::from_secs(2);
 
 /// Every download of one pair.
 #[derive(Debug, Clone)]
 pub(super) struct Tally {
     pub(super) pair: Pair,
     pub(super) expected: Expected,
+    /// Whether times count.
+    pub(super) punctual: bool,
     /// Between the sites.
     pub(super) round_trip: Duration,
     /// What came of each, in their order.
@@ -62,32 +68,57 @@ impl Spread {
 }
 
 impl Tally {
-    fn direct(&self) -> impl Iterator<Item = &Download> {
-        let runs = self.runs.iter().flatten();
-        runs.filter(|download| download.path == "direct")
+    fn downloads(&self) -> impl Iterator<Item = &Download> {
+        self.runs.iter().flatten()
     }
 
-    /// Downloads over a direct path.
+    fn direct(&self) -> impl Iterator<Item = &Download> {
+        self.downloads().filter(|download| download.last.direct)
+    }
+
+    /// Downloads that ended well, whatever their path.
+    pub(super) fn connected(&self) -> usize {
+        self.downloads().count()
+    }
+
+    /// Downloads that ended on a direct path.
     pub(super) fn successes(&self) -> usize {
         self.direct().count()
     }
 
-    /// From the moment both knew of each other to a path.
+    /// From the moment both knew of each other to a direct path.
     pub(super) fn after_signaling(&self) -> Option<Spread> {
-        Spread::of(self.direct().map(|one| one.after_signaling).collect())
+        Spread::of(self.direct().map(|one| one.last.after_signaling).collect())
+    }
+
+    /// From the moment both knew of each other to the first path, whichever it was.
+    pub(super) fn first_path(&self) -> Option<Spread> {
+        let first = self.downloads().map(|one| one.first.after_signaling);
+        Spread::of(first.collect())
+    }
+
+    /// By how much the 95th percentile of first paths is later than it may be.
+    fn first_path_late(&self) -> Option<Duration> {
+        let late = self.downloads().map(|one| {
+            let limit = self.first_limit(one.first.direct);
+            one.first.after_signaling.saturating_sub(limit)
+        });
+        Spread::of(late.collect())
+            .map(|late| late.p95)
+            .filter(|late| !late.is_zero())
     }
 
     /// From command to file.
     pub(super) fn to_file(&self) -> Option<Spread> {
-        Spread::of(self.direct().map(|one| one.to_file).collect())
+        Spread::of(self.downloads().map(|one| one.to_file).collect())
     }
 
-    /// The methods that led to a path, with what carried it, and how often.
+    /// The methods that led to the path at the end, with what carried it, and how often.
     pub(super) fn methods(&self) -> String {
         let mut counts = BTreeMap::<String, usize>::new();
-        for one in self.runs.iter().flatten() {
-            let relayed = if one.path == "direct" { "" } else { " relayed" };
-            let name = format!("{}{relayed} ({})", one.method, one.transport);
+        for way in self.downloads().map(|one| &one.last) {
+            let relayed = if way.direct { "" } else { " relayed" };
+            let name = format!("{}{relayed} ({})", way.method, way.transport);
             *counts.entry(name).or_default() += 1;
         }
         let mut counts: Vec<_> = counts.into_iter().collect();
@@ -105,34 +136,63 @@ impl Tally {
         failed.map_or("", String::as_str)
     }
 
-    /// The longest time after signaling that is fine.
+    /// The longest time after signaling that is fine for a direct path.
     pub(super) fn limit(&self) -> Duration {
-        self.round_trip * 3 + GRACE
+        match self.expected {
+            Expected::Guessed { .. } => GUESSED,
+            _ => self.round_trip * 3 + GRACE,
+        }
+    }
+
+    /// The longest time after signaling that is fine for the first path where somebody relays.
+    pub(super) fn first_limit(&self, direct: bool) -> Duration {
+        let detour = if direct { Duration::ZERO } else { DETOUR };
+        self.round_trip * 6 + GRACE + detour
     }
 
     /// Judges it.
     pub(super) fn verdict(&self) -> Verdict {
         let runs = self.runs.len();
+        // Rounded down, so that few runs have room for the one failure that many would have.
+        let of_hundred = |percent: usize| (runs * percent / 100).max(1);
         let (needed, timed) = match self.expected {
             Expected::Nothing => return Verdict::Unasked,
             Expected::Direct { timed } => (runs, timed),
-            // Rounded down, so that few runs have room for the one failure that many would have.
-            Expected::Tcp { percent } => (runs * percent / 100, false),
+            Expected::Tcp { percent } => (of_hundred(percent), false),
+            Expected::Guessed { percent } => (of_hundred(percent), true),
+            Expected::Relayed => (0, false),
         };
-        let successes = self.successes();
-        if successes < needed {
-            return Verdict::Missed(format!(
-                "{successes} of {runs} direct, not {needed}: {}",
-                self.reason()
-            ));
+        let relay = self.pair.turn != Turn::None;
+        let (connected, successes) = (self.connected(), self.successes());
+        if relay && connected < runs {
+            let why = self.reason();
+            return Verdict::Missed(format!("{connected} of {runs} connected: {why}"));
         }
-        match self.after_signaling() {
-            Some(Spread { p95, .. }) if timed && p95 > self.limit() => {
-                let (p95, limit) = (p95.as_millis(), self.limit().as_millis());
-                Verdict::Missed(format!("a path after {p95} ms (p95), not {limit} ms"))
-            }
+        if successes < needed {
+            let why = self.reason();
+            return Verdict::Missed(format!("{successes} of {runs} direct, not {needed}: {why}"));
+        }
+        if self.expected == Expected::Relayed && successes > 0 {
+            return Verdict::Missed("direct where that cannot be; is the oracle wrong?".to_owned());
+        }
+        match self.late(relay, timed) {
+            Some(late) if self.punctual => Verdict::Missed(late),
             _ => Verdict::Met,
         }
+    }
+
+    /// What comes too late, if anything does.
+    fn late(&self, relay: bool, timed: bool) -> Option<String> {
+        if relay {
+            // Whoever has a path has time to find a better one.
+            let late = self.first_path_late()?.as_millis();
+            return Some(format!("the first path {late} ms late (p95)"));
+        }
+        let (p95, limit) = (self.after_signaling()?.p95, self.limit());
+        (timed && p95 > limit).then(|| {
+            let (p95, limit) = (p95.as_millis(), limit.as_millis());
+            format!("a path after {p95} ms (p95), not {limit} ms")
+        })
     }
 }
 
@@ -149,16 +209,22 @@ impl Verdict {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::pair::Way, *};
     use dig_lab::{Habit, SiteKind};
 
     fn tally(expected: Expected, times: &[Option<u64>]) -> Tally {
-        let download = |ms: u64| Download {
-            method: "udp-hole-punch".to_owned(),
-            path: "direct".to_owned(),
-            transport: "quic".to_owned(),
-            after_signaling: Duration::from_millis(ms),
-            to_file: Duration::from_millis(ms * 2),
+        let download = |ms: u64| {
+            let way = Way {
+                method: "udp-hole-punch".to_owned(),
+                direct: true,
+                transport: "quic".to_owned(),
+                after_signaling: Duration::from_millis(ms),
+            };
+            Download {
+                first: way.clone(),
+                last: way,
+                to_file: Duration::from_millis(ms * 2),
+            }
         };
         let run = |time: &Option<u64>| time.map(download).ok_or_else(|| "no answer".to_owned());
         Tally {
@@ -167,8 +233,10 @@ mod tests {
                 getter: SiteKind::Open,
                 habit: Habit::Drop,
                 together: false,
+                turn: Turn::None,
             },
             expected,
+            punctual: true,
             round_trip: Duration::from_millis(20),
             runs: times.iter().map(run).collect(),
         }
@@ -184,7 +252,7 @@ mod tests {
         };
         assert!(why.contains("1 of 2") && why.contains("no answer"), "{why}");
         let mut relayed = tally(direct, &[Some(9)]);
-        relayed.runs[0].as_mut().unwrap().path = "relayed".to_owned();
+        relayed.runs[0].as_mut().unwrap().last.direct = false;
         assert!(matches!(relayed.verdict(), Verdict::Missed(_)));
     }
 
@@ -217,10 +285,60 @@ mod tests {
     }
 
     #[test]
+    fn ports_are_guessed_in_two_seconds_and_not_always() {
+        let guessed = Expected::Guessed { percent: 98 };
+        let runs = |good: usize, bad: usize, ms: u64| {
+            let times = [vec![Some(ms); good], vec![None; bad]].concat();
+            tally(guessed, &times).verdict()
+        };
+        assert_eq!(runs(49, 1, 2000), Verdict::Met);
+        assert!(matches!(runs(48, 2, 2000), Verdict::Missed(_)));
+        assert!(matches!(runs(50, 0, 2001), Verdict::Missed(_)));
+    }
+
+    #[test]
+    fn with_a_relay_all_connect_and_the_first_path_is_soon_there() {
+        let run = |expected, first_ms: u64, first: bool, last: bool| {
+            let mut tally = tally(expected, &[Some(first_ms), Some(first_ms)]);
+            tally.pair.turn = Turn::Relay;
+            for download in tally.runs.iter_mut().flatten() {
+                download.first.direct = first;
+                download.last.direct = last;
+                download.last.after_signaling = Duration::from_secs(3);
+            }
+            tally
+        };
+        let guessed = Expected::Guessed { percent: 98 };
+        let direct = Expected::Direct { timed: true };
+        // 6 round trips of 20 ms and 100 ms, for a relay 250 ms more.
+        for (expected, ms, first, last, met) in [
+            (direct, 220, true, true, true),
+            (direct, 221, true, true, false),
+            (direct, 470, false, true, true),
+            (direct, 100, false, false, false),
+            (guessed, 470, false, true, true),
+            (guessed, 471, false, true, false),
+            (Expected::Relayed, 470, false, false, true),
+            (Expected::Relayed, 471, false, false, false),
+            (Expected::Relayed, 100, true, true, false),
+        ] {
+            let tally = run(expected, ms, first, last);
+            let as_expected = tally.verdict() == Verdict::Met;
+            assert_eq!(as_expected, met, "{expected:?} {ms} {:?}", tally.verdict());
+        }
+        let mut failed = run(Expected::Relayed, 100, false, false);
+        failed.runs[1] = Err("no answer".to_owned());
+        assert!(matches!(failed.verdict(), Verdict::Missed(_)));
+        let mut slow = run(Expected::Relayed, 900, false, false);
+        slow.punctual = false;
+        assert_eq!(slow.verdict(), Verdict::Met);
+    }
+
+    #[test]
     fn methods_are_counted() {
         let mut tally = tally(Expected::Nothing, &[Some(1), Some(1), Some(1)]);
         assert_eq!(tally.methods(), "udp-hole-punch (quic)");
-        tally.runs[0].as_mut().unwrap().method = "direct".to_owned();
+        tally.runs[0].as_mut().unwrap().last.method = "direct".to_owned();
         assert_eq!(
             tally.methods(),
             "udp-hole-punch (quic) ×2, direct (quic) ×1"
