@@ -67,12 +67,7 @@ impl Counters {
             "counter",
             "refused_total",
             "Requests refused, by reason.",
-            &[
-                ("{reason=\"unproved\"}", self.refused_unproved),
-                ("{reason=\"quota\"}", self.refused_quota),
-                ("{reason=\"peer\"}", self.refused_peers),
-                ("{reason=\"other\"}", self.refused_other),
-            ],
+            &self.refused(),
         );
         metric(
             "counter",
@@ -96,13 +91,26 @@ impl Counters {
             "counter",
             "dropped_total",
             "Datagrams dropped, by reason.",
-            &[
-                ("{reason=\"stray\"}", self.dropped_stray),
-                ("{reason=\"rate\"}", self.dropped_rate),
-                ("{reason=\"full\"}", self.dropped_full),
-                ("{reason=\"ignored\"}", self.ignored),
-            ],
+            &self.dropped(),
         );
         text
+    }
+
+    fn refused(&self) -> [(&'static str, u64); 4] {
+        [
+            ("{reason=\"unproved\"}", self.refused_unproved),
+            ("{reason=\"quota\"}", self.refused_quota),
+            ("{reason=\"peer\"}", self.refused_peers),
+            ("{reason=\"other\"}", self.refused_other),
+        ]
+    }
+
+    fn dropped(&self) -> [(&'static str, u64); 4] {
+        [
+            ("{reason=\"stray\"}", self.dropped_stray),
+            ("{reason=\"rate\"}", self.dropped_rate),
+            ("{reason=\"full\"}", self.dropped_full),
+            ("{reason=\"ignored\"}", self.ignored),
+        ]
     }
 }
