@@ -4,7 +4,7 @@
 
 use crate::world::{Event, World};
 use dig_nat::{
-    attempt::{Drift, Port, SPRAY},
+    attempt::{Drift, FreshPort, Port, SPRAY},
     trace::AttemptId,
 };
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
@@ -117,6 +117,34 @@ impl World {
             drift,
         };
         self.at(self.now + pause, event);
+    }
+
+    /// Opens a port to punch from, too, and asks where the NAT shows it.
+    pub(crate) fn open_fresh(&mut self, node: usize, id: AttemptId) {
+        let extra = &mut self.nodes[node].extra;
+        extra.first += extra.count;
+        (extra.count, extra.open) = (1, true);
+        let port = extra.first;
+        let source = SocketAddr::new(self.nodes[node].ip, port);
+        let external = self.seen(node, source, 1);
+        self.log(|| format!("{node}: opens a fresh port, seen at {external:?}"));
+        let port = FreshPort {
+            port,
+            ipv6: false,
+            external,
+        };
+        let pause = self.sites[self.nodes[node].site].delay * 2;
+        self.at(self.now + pause, Event::Fresh { node, id, port });
+    }
+
+    pub(crate) fn fresh_open(&mut self, node: usize, id: AttemptId, port: FreshPort) {
+        let now = self.now;
+        if let Some(attempt) = &mut self.nodes[node].attempt
+            && attempt.id() == id
+            && !self.nodes[node].asleep
+        {
+            attempt.on_fresh(now, port.external.map(|_| port));
+        }
     }
 
     /// Where the NAT stands: which port it gave last, and how far that is from the one before.

@@ -241,6 +241,7 @@ impl World {
                 }
             }
             Output::OpenPorts { count, measure, .. } => self.open_ports(node, id, count, measure),
+            Output::OpenFresh => self.open_fresh(node, id),
             Output::AskSpray { packets, .. } => self.ask_spray(node, packets),
             Output::TacticEnded { .. } => self.nodes[node].extra.close(),
             Output::Permit { relay, ip } => self.permit(node, relay, ip),

@@ -1,7 +1,7 @@
 //! What must be possible, told from the kinds of the NATs alone.
 
 use crate::case::{Case, Change, GETTER, HOST, Kind};
-use dig_lab::nat::{Allocation, Behaviour, Habit, NatConfig};
+use dig_lab::nat::{Allocation, Behaviour, NatConfig};
 
 /// How things stand between two changes.
 #[derive(Debug, Clone)]
@@ -12,8 +12,6 @@ pub(crate) struct Situation {
     pub(crate) relay: bool,
     pub(crate) turn: [bool; 2],
     pub(crate) asleep: [bool; 2],
-    /// A lane's packets may have come where a NAT knew nothing of them any more.
-    astray: bool,
 }
 
 /// What can be had.
@@ -34,12 +32,10 @@ impl Situation {
             relay: true,
             turn: case.turn,
             asleep: [false; 2],
-            astray: false,
         }
     }
 
     pub(crate) fn change(&mut self, change: &Change) {
-        self.astray = true;
         match change {
             Change::Forget(_) | Change::Reboot(_) => {}
             Change::Block => self.blocked = !self.together,
@@ -84,9 +80,7 @@ impl Situation {
         } else if self.blocked || !a.has_udp() || !b.has_udp() {
             Some(false)
         } else {
-            // A router that rejects what it does not know keeps the pair of ends for half a minute, and longer while more of it comes.
-            let spoiled = self.astray && (rejects(a) || rejects(b));
-            punchable(a, b).filter(|can| !can || !spoiled || is_exposed(a) || is_exposed(b))
+            punchable(a, b)
         };
         // The peer of an allocation needs datagrams, or an allocation of its own.
         let leg = |own: usize, peer: usize| {
@@ -117,19 +111,6 @@ fn is_stable(config: &NatConfig) -> bool {
 
 fn stable(kind: &Kind) -> bool {
     matches!(kind, Kind::Mapped(_)) || kind.layers().iter().all(|config| is_stable(config))
-}
-
-fn rejects(kind: &Kind) -> bool {
-    let layers = kind.layers();
-    let mut all = layers.iter();
-    all.any(|nat| nat.habit == Habit::Reject)
-}
-
-/// Whether anybody may send there without being asked, and spoils nothing by it.
-fn is_exposed(kind: &Kind) -> bool {
-    let open = |nat: &&NatConfig| is_stable(nat) && nat.filtering == Behaviour::Independent;
-    let layers = kind.layers();
-    matches!(kind, Kind::Mapped(_)) || !rejects(kind) && layers.iter().all(open)
 }
 
 /// Each layer must let in what comes to the mapping that a server saw, which must also be that towards the peer: from anybody, from a

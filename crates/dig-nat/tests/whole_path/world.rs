@@ -10,7 +10,7 @@ use crate::{
 use bytes::Bytes;
 use dig_lab::packet::Packet;
 use dig_nat::{
-    attempt::{Attempt, Drift, Path},
+    attempt::{Attempt, Drift, FreshPort, Path},
     trace::AttemptId,
     traversal::upkeep::{Action, Upkeep},
 };
@@ -52,6 +52,12 @@ pub(crate) enum Event {
         id: AttemptId,
         opened: u16,
         drift: Option<Drift>,
+    },
+    /// A port to punch from, too, is open, and where the NAT shows it is known.
+    Fresh {
+        node: usize,
+        id: AttemptId,
+        port: FreshPort,
     },
     /// A node is to be called.
     Wake(usize),
@@ -200,6 +206,7 @@ impl World {
                 opened,
                 drift,
             } => self.ports_open(node, id, opened, drift),
+            Event::Fresh { node, id, port } => self.fresh_open(node, id, port),
             Event::Wake(node) => self.wake(node),
             Event::Tick => {
                 self.tick();
