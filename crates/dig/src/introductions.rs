@@ -38,8 +38,12 @@ struct Table {
 }
 
 impl Introductions {
-    /// Publishes this signed prekey wherever the node registers.
-    pub(crate) fn new(prekey: Bytes) -> Self {
+    /// Publishes this signed prekey wherever the node registers; `discreet`: nobody there is to tell where it comes from.
+    pub(crate) fn new(prekey: Bytes, discreet: bool) -> Self {
+        let signaling = match discreet {
+            true => RendezvousSignaling::discreet(prekey),
+            false => RendezvousSignaling::new(prekey),
+        };
         Self(Arc::new(Inner {
             started: Instant::now(),
             next: AtomicU64::new(0),
@@ -47,7 +51,7 @@ impl Introductions {
                 broker: Broker::new(BrokerLimits::default()),
                 lanes: BTreeMap::new(),
             }),
-            signaling: Arc::new(RendezvousSignaling::new(prekey)),
+            signaling: Arc::new(signaling),
         }))
     }
 

@@ -127,7 +127,7 @@ impl NetworkManager {
         let tcp = TcpPort::share(&ports.tcp).map_err(failed)?;
         let listener = TcpListener::from_std(ports.tcp).map_err(failed)?;
         let prekeys = Prekeys::new(clock.now(), &*signer)?;
-        let introductions = Introductions::new(prekeys.current().bytes().clone());
+        let introductions = Introductions::new(prekeys.current().bytes().clone(), paths.relay_only);
         let parts = Parts {
             signer: signer.clone(),
             prekeys,
@@ -164,21 +164,7 @@ impl NetworkManager {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        let tasks = &inner.tasks;
-        tasks.spawn(accept_quic(inner.clone(), sender.clone()));
-        tasks.spawn(accept_tcp(inner.clone(), listener, sender.clone()));
-        tasks.spawn(accept_paths(inner.clone(), sender));
-        tasks.spawn(tell_where_seen(inner.clone()));
-        tasks.spawn(publish_prekeys(inner.clone()));
-        tasks.spawn(roaming::roam(inner.clone()));
-        tasks.spawn(sockets::attach_relays(
-            inner.sockets.clone(),
-            inner.nat.relays().watch(),
-            inner.stop.clone(),
-        ));
-        for via in inner.paths.via.clone() {
-            Via::want(&inner, via);
-        }
+        spawn_tasks(&inner, &sender, listener);
         Ok(Self(inner))
     }
 
@@ -197,8 +183,11 @@ impl NetworkManager {
         self.0.port
     }
 
-    /// Addresses at which other machines may reach this node, best first.
+    /// Addresses at which other machines may reach this node, best first; none where nothing but relays may be used.
     pub fn addrs(&self) -> Vec<SocketAddr> {
+        if self.is_relay_only() {
+            return Vec::new();
+        }
         let ips = if self.0.listens_at.is_unspecified() {
             let v6_too = self.0.listens_at.is_ipv6();
             let ips = crate::interfaces::reachable().into_iter();
@@ -278,6 +267,25 @@ impl Inner {
     fn tell_where_seen(&self, carrier: NodeId) {
         let observed = self.introductions.observed_by(carrier);
         self.nat.gatherer().observed(carrier, observed);
+    }
+}
+
+/// What a node does all the time.
+fn spawn_tasks(inner: &Arc<Inner>, sender: &mpsc::Sender<Lane>, listener: TcpListener) {
+    let tasks = &inner.tasks;
+    tasks.spawn(accept_quic(inner.clone(), sender.clone()));
+    tasks.spawn(accept_tcp(inner.clone(), listener, sender.clone()));
+    tasks.spawn(accept_paths(inner.clone(), sender.clone()));
+    tasks.spawn(tell_where_seen(inner.clone()));
+    tasks.spawn(publish_prekeys(inner.clone()));
+    tasks.spawn(roaming::roam(inner.clone()));
+    tasks.spawn(sockets::attach_relays(
+        inner.sockets.clone(),
+        inner.nat.relays().watch(),
+        inner.stop.clone(),
+    ));
+    for via in inner.paths.via.clone() {
+        Via::want(inner, via);
     }
 }
 
@@ -405,7 +413,7 @@ fn nat_config(paths: &PathOptions, listens_at: IpAddr) -> NatConfig {
     config.relay_only = paths.relay_only;
     config.birthday = paths.birthday;
     config.stun = paths.stun.iter().map(ToString::to_string).collect();
-    let mapped = paths.port_mapping && !listens_at.is_loopback();
+    let mapped = paths.port_mapping && !paths.relay_only && !listens_at.is_loopback();
     config.port_mapping = mapped.then(PortMapperConfig::default);
     config
 }

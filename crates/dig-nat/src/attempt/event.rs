@@ -213,9 +213,11 @@ pub enum Output {
         /// How many are wanted.
         packets: u16,
     },
-    /// Guessing ports is over. Sockets of [`Output::OpenPorts`] and [`Output::OpenFresh`] that are in no [`Output::Path`] are closed; of the packets allowed,
-    /// so many did not leave.
+    /// Guessing ports is over. Sockets of [`Output::OpenPorts`] and [`Output::OpenFresh`] are closed but for those in an [`Output::Path`] and
+    /// the one to keep; of the packets allowed, so many did not leave.
     TacticEnded {
+        /// A path that was found starts at this one of them, and may yet be [given](Output::Path).
+        keep: Option<u16>,
         /// How many.
         unused: u16,
     },

@@ -434,14 +434,24 @@ impl Attempt {
             )
         });
         if let Some(unused) = unused {
-            self.outputs.push_back(Output::TacticEnded { unused });
+            let keep = self.found_at();
+            self.outputs.push_back(Output::TacticEnded { keep, unused });
         }
+    }
+
+    /// The extra socket at which a path was found.
+    fn found_at(&self) -> Option<u16> {
+        self.paths.iter().find_map(|path| match path.from {
+            Port::Extra(number) => Some(number),
+            Port::Shared | Port::Relay(_) => None,
+        })
     }
 
     /// The driver gave what is not wanted any more.
     fn waste(&mut self, unused: u16) {
         if unused > 0 {
-            self.outputs.push_back(Output::TacticEnded { unused });
+            let keep = self.found_at();
+            self.outputs.push_back(Output::TacticEnded { keep, unused });
         }
     }
 

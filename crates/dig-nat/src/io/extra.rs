@@ -221,8 +221,10 @@ impl ExtraSockets {
     }
 
     /// Closes those that were not handed on.
-    pub(crate) fn close_rest(&mut self) {
-        for place in &mut self.sockets {
+    pub(crate) fn close_rest(&mut self, keep: Option<u16>) {
+        let kept = |at: &usize| keep.is_some_and(|keep| usize::from(keep) == *at);
+        let rest = self.sockets.iter_mut().enumerate();
+        for (_, place) in rest.filter(|(at, _)| !kept(at)) {
             if let Some(extra) = place.take_if(|extra| !extra.handed_on) {
                 extra.stop.abort();
             }

@@ -57,6 +57,8 @@ struct Lane {
     instance: InstanceId,
     observed: Observed,
     registered: bool,
+    /// Nobody is to be told where it comes from.
+    discreet: bool,
     requests: Bucket,
 }
 
@@ -122,6 +124,7 @@ impl Broker {
                 instance,
                 observed,
                 registered: false,
+                discreet: false,
                 requests,
             },
         );
@@ -167,7 +170,10 @@ impl Broker {
         let mut out = Vec::new();
         let status = if lane.requests.take(now, limit) {
             match Message::decode(frame) {
-                Ok(Some(Message::Register { prekey })) => self.register(now, from, prekey),
+                Ok(Some(Message::Register { prekey, discreet })) => {
+                    lane.discreet = discreet;
+                    self.register(now, from, prekey)
+                }
                 Ok(Some(Message::Find { request, node })) => self.find(from, request, node),
                 Ok(Some(Message::Introduce { to, message, .. })) => {
                     match self.introduce(now, from, to, message) {
@@ -302,8 +308,11 @@ impl Broker {
         lanes.filter_map(|&id| Some((id, self.lanes.get(&id)?)))
     }
 
-    /// Where all lanes of a program come from, that of the sending lane first.
+    /// Where all lanes of a program come from, that of the sending lane first; nothing if it wishes so on any of them.
     fn observed(&self, program: (NodeId, InstanceId), sending: LaneId) -> Vec<Observed> {
+        if self.lanes_of(program).any(|(_, lane)| lane.discreet) {
+            return Vec::new();
+        }
         let first = self.lanes.get(&sending).map(|lane| lane.observed);
         let mut observed: Vec<_> = first.into_iter().collect();
         for (_, lane) in self.lanes_of(program) {

@@ -73,12 +73,21 @@ impl RendezvousSignaling {
 
     /// Will publish this signed prekey at every rendezvous peer.
     pub fn new(prekey: Bytes) -> Self {
+        Self::of(Client::new(prekey))
+    }
+
+    /// The same, and asks them to tell nobody where this node comes from; see [`Client::discreet`].
+    pub fn discreet(prekey: Bytes) -> Self {
+        Self::of(Client::new(prekey).discreet())
+    }
+
+    fn of(client: Client) -> Self {
         let (signals, signals_out) = mpsc::channel(Self::QUEUE);
         let (events, events_out) = mpsc::channel(Self::QUEUE);
         Self {
             started: Instant::now(),
             state: Mutex::new(State {
-                client: Client::new(prekey),
+                client,
                 lanes: BTreeMap::new(),
                 waiting: BTreeMap::new(),
                 signals: Some(signals),

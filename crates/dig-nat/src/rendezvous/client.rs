@@ -81,6 +81,7 @@ struct Carrier {
 #[derive(Debug)]
 pub struct Client {
     prekey: Bytes,
+    discreet: bool,
     carriers: BTreeMap<LaneId, Carrier>,
     requests: Requests,
     /// Through whom a node was found or heard, the latest last.
@@ -104,12 +105,21 @@ impl Client {
     pub const fn new(prekey: Bytes) -> Self {
         Self {
             prekey,
+            discreet: false,
             carriers: BTreeMap::new(),
             requests: Requests::new(),
             known: VecDeque::new(),
             frames: VecDeque::new(),
             events: VecDeque::new(),
         }
+    }
+
+    /// Asks the carriers from now on to tell nobody where this node comes from: no direct path can be found then. They see it
+    /// themselves, and have to be believed.
+    #[must_use]
+    pub const fn discreet(mut self) -> Self {
+        self.discreet = true;
+        self
     }
 
     /// A lane to a peer that may introduce us is up: registers with it.
@@ -302,9 +312,9 @@ impl Client {
         if let Some(carrier) = self.carriers.get_mut(&lane) {
             carrier.declined = false;
             carrier.retry = None;
-            let prekey = self.prekey.clone();
+            let (prekey, discreet) = (self.prekey.clone(), self.discreet);
             self.frames
-                .push_back((lane, Message::Register { prekey }.encode()));
+                .push_back((lane, Message::Register { prekey, discreet }.encode()));
         }
     }
 

@@ -71,6 +71,8 @@ pub enum Message {
     Register {
         /// The signed prekey to give out.
         prekey: Bytes,
+        /// Nobody is to be told where this node comes from.
+        discreet: bool,
     },
     /// It may; and this is where it is seen.
     Registered {
@@ -124,7 +126,7 @@ impl Message {
     /// The frame on the wire.
     pub fn encode(&self) -> Frame {
         let (kind, request, payload) = match self {
-            Self::Register { prekey } => (REGISTER, 0, prekey.clone()),
+            Self::Register { prekey, discreet } => (REGISTER, u32::from(*discreet), prekey.clone()),
             Self::Registered { observed } => {
                 let mut out = Vec::new();
                 put(&mut out, observed);
@@ -182,6 +184,7 @@ impl Message {
         let message = match frame.kind.0 {
             REGISTER if rest.len() <= SignedPrekey::MAX_LEN => Self::Register {
                 prekey: frame.payload.clone(),
+                discreet: request & 1 != 0,
             },
             REGISTERED => {
                 let observed = take(&mut rest).ok_or(Malformed)?;

@@ -101,7 +101,10 @@ impl Keeping {
     ) -> Self {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let seed = u64::from(inner.port).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // Any number that two nodes do not share.
+        let seed = u64::from_be_bytes(std::array::from_fn(|at| {
+            inner.endpoint.instance().as_bytes()[at]
+        }));
         let mut keeping = Self {
             network: inner.nat.network_changes(),
             _relays: inner.nat.relays().want(),

@@ -165,8 +165,15 @@ pub(super) async fn attach_relays(
         let known = |addr: &SocketAddr| up.iter().any(|relay| relay.relayed() == *addr);
         let gone: Vec<SocketId> = {
             let mut table = sockets.table();
-            let gone = table.relays.extract_if(.., |addr, _| !known(addr));
-            gone.map(|(_, id)| id).collect()
+            let mut gone = Vec::new();
+            table.relays.retain(|addr, id| {
+                let up = known(addr);
+                if !up {
+                    gone.push(*id);
+                }
+                up
+            });
+            gone
         };
         for id in gone {
             sockets.endpoint.detach_datagrams(id);

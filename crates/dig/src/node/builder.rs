@@ -233,7 +233,7 @@ impl NodeBuilder {
         query: Arc<PendingWatch>,
     ) -> PeerDiscoveryManager {
         let mut discovery = PeerDiscoveryManager::new(DiscoveryConfig::default());
-        if self.local_discovery {
+        if self.local_discovery && !self.paths.relay_only {
             let local = LocalDiscovery::new(LocalConfig::new(network.instance()), query);
             discovery.register(PeerSource::Local, Box::new(local));
         }

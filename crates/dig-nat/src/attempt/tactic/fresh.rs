@@ -85,7 +85,10 @@ impl Attempt {
     /// The driver opened what is of no use.
     fn close_fresh(&mut self, port: Option<FreshPort>) {
         if port.is_some() {
-            self.outputs.push_back(Output::TacticEnded { unused: 0 });
+            self.outputs.push_back(Output::TacticEnded {
+                keep: None,
+                unused: 0,
+            });
         }
     }
 

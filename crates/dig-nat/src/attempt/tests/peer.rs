@@ -81,12 +81,13 @@ impl Peer {
     }
 
     /// Guessing is over: sockets over which no path goes are closed.
-    pub(super) fn close_extra(&mut self, unused: u16) {
+    pub(super) fn close_extra(&mut self, keep: Option<u16>, unused: u16) {
         let found = &self.found;
         let used = |number: &u16| {
-            found
-                .iter()
-                .any(|(_, path)| path.from == Port::Extra(*number))
+            keep == Some(*number)
+                || found
+                    .iter()
+                    .any(|(_, path)| path.from == Port::Extra(*number))
         };
         self.extra.retain(used);
         self.unused.push(unused);

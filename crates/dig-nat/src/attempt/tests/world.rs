@@ -512,7 +512,7 @@ impl World {
                 let attempt = self.peers[peer].attempt.as_mut().unwrap();
                 attempt.on_spray(now, granted);
             }
-            Output::TacticEnded { unused } => self.peers[peer].close_extra(unused),
+            Output::TacticEnded { keep, unused } => self.peers[peer].close_extra(keep, unused),
             Output::Permit { relay, ip } => {
                 let mut relays = self.relays.iter();
                 let relay = relays.position(|known| known.relayed == relay).unwrap();

@@ -108,7 +108,7 @@ async fn closing_keeps_only_what_was_handed_on() {
     sockets.open(4, false);
     let ports = greet(&sockets, 4, &peer());
     let own = sockets.hand_on(2).unwrap();
-    sockets.close_rest();
+    sockets.close_rest(None);
     // What was aborted is let go when it would have been heard.
     assert!(futures::poll!(Box::pin(sockets.next())).is_pending());
     for (number, port) in ports.iter().enumerate() {

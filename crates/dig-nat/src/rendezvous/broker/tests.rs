@@ -55,7 +55,15 @@ fn ask(
 
 fn register(broker: &mut Broker, lane: LaneId) -> Vec<(LaneId, Message)> {
     let prekey = Bytes::from(format!("prekey {}", lane.0));
-    ask(broker, Duration::ZERO, lane, &Message::Register { prekey })
+    ask(
+        broker,
+        Duration::ZERO,
+        lane,
+        &Message::Register {
+            prekey,
+            discreet: false,
+        },
+    )
 }
 
 fn introduction(to: NodeId) -> Message {
@@ -100,6 +108,26 @@ fn introduces_who_is_registered_and_says_where_the_sender_is() {
 }
 
 #[test]
+fn of_who_is_discreet_nobody_learns_where_it_is() {
+    let mut broker = broker();
+    let observed = |broker: &mut Broker| {
+        let frames = ask(broker, Duration::ZERO, ALICE, &introduction(node(BOB)));
+        let told = frames.into_iter().find_map(|(_, message)| match message {
+            Message::Introduced { observed, .. } => Some(observed),
+            _ => None,
+        });
+        told.unwrap()
+    };
+    assert_eq!(observed(&mut broker), [seen(1)]);
+    for (discreet, expected) in [(true, Vec::new()), (false, vec![seen(1)])] {
+        let prekey = Bytes::from_static(b"prekey 1");
+        let register = Message::Register { prekey, discreet };
+        ask(&mut broker, Duration::ZERO, ALICE, &register);
+        assert_eq!(observed(&mut broker), expected);
+    }
+}
+
+#[test]
 fn both_must_be_registered() {
     let mut broker = broker();
     let now = Duration::ZERO;
@@ -116,6 +144,7 @@ fn both_must_be_registered() {
 
     // Taking it back.
     let withdraw = Message::Register {
+        discreet: false,
         prekey: Bytes::new(),
     };
     ask(&mut broker, now, BOB, &withdraw);
@@ -180,7 +209,15 @@ fn each_program_of_a_node_gets_one_copy() {
 
 fn register_as(broker: &mut Broker, lane: LaneId, prekey: &'static str) {
     let prekey = Bytes::from_static(prekey.as_bytes());
-    ask(broker, Duration::ZERO, lane, &Message::Register { prekey });
+    ask(
+        broker,
+        Duration::ZERO,
+        lane,
+        &Message::Register {
+            prekey,
+            discreet: false,
+        },
+    );
 }
 
 #[test]

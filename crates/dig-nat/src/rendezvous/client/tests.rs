@@ -31,7 +31,10 @@ fn client() -> Client {
     client.lane_up(TWO, carrier(2));
     let sent = sent(&mut client);
     let prekey = Bytes::from_static(b"own prekey");
-    let register = Message::Register { prekey };
+    let register = Message::Register {
+        prekey,
+        discreet: false,
+    };
     assert_eq!(sent, [(ONE, register.clone()), (TWO, register)]);
     client
 }
@@ -156,7 +159,10 @@ fn registers_again_when_asked_to_wait_and_with_a_new_prekey() {
     assert_eq!(client.poll_timeout(), None);
     client.publish(Bytes::from_static(b"next"));
     let prekey = Bytes::from_static(b"next");
-    let register = Message::Register { prekey };
+    let register = Message::Register {
+        prekey,
+        discreet: false,
+    };
     assert_eq!(
         sent(&mut client),
         [(ONE, register.clone()), (TWO, register)]

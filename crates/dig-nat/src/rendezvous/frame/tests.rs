@@ -34,9 +34,11 @@ fn all() -> Vec<Message> {
     ];
     let mut all = vec![
         Message::Register {
+            discreet: true,
             prekey: prekey.clone(),
         },
         Message::Register {
+            discreet: false,
             prekey: Bytes::new(),
         },
         Message::Registered { observed: v4 },

@@ -107,9 +107,9 @@ impl Running<'_> {
     }
 
     /// Guessing is over.
-    pub(super) fn tactic_ended(&mut self, unused: u16) {
+    pub(super) fn tactic_ended(&mut self, keep: Option<u16>, unused: u16) {
         self.measuring = None;
-        self.extra.close_rest();
+        self.extra.close_rest(keep);
         self.settle(unused);
     }
 }

@@ -253,7 +253,7 @@ impl<'a> Running<'a> {
             Output::OpenPorts { to, count, measure } => self.open_ports(to, count, measure),
             Output::OpenFresh => self.open_fresh(),
             Output::AskSpray { to, packets } => self.ask_spray(to, packets),
-            Output::TacticEnded { unused } => self.tactic_ended(unused),
+            Output::TacticEnded { keep, unused } => self.tactic_ended(keep, unused),
             Output::Ended(ended) => return Some(ended),
         }
         None
