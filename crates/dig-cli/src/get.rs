@@ -224,12 +224,14 @@ fn report(event: &DownloadEvent, paths: &mut Paths, output: &Output) {
                 "Node {node} sent something false and is not asked again: {reason}"
             ));
         }
-        DownloadEvent::Waiting { reason } => {
-            output.event("waiting", json!({"reason": reason}));
-            output.say(&format!("Waiting for a source: {reason}"));
-        }
+        DownloadEvent::Waiting { reason } => waiting(reason, output),
         _ => {}
     }
+}
+
+fn waiting(reason: &str, output: &Output) {
+    output.event("waiting", json!({"reason": reason}));
+    output.say(&format!("Waiting for a source: {reason}"));
 }
 
 fn connected(event: &DownloadEvent, output: &Output) {

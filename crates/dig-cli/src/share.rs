@@ -160,6 +160,45 @@ fn program() -> String {
     }
 }
 
+/// Who fetches what, and by what kind of path from now on.
+fn tell_path(event: &HostEvent, name: impl Fn(&ContentHash) -> String, output: &Output) {
+    let (node, remote, hash, carrier, relayed, begins) = match event {
+        HostEvent::Serving {
+            node,
+            remote,
+            hash,
+            carrier,
+            relayed,
+        } => (node, remote, hash, carrier, relayed, true),
+        HostEvent::Path {
+            node,
+            remote,
+            hash,
+            carrier,
+            relayed,
+        } => (node, remote, hash, carrier, relayed, false),
+        _ => return,
+    };
+    let (path, transport) = (text::path(*relayed), text::carrier(*carrier));
+    output.event(
+        "serving",
+        json!({
+            "peer": node,
+            "remote": remote,
+            "hash": hash,
+            "state": if begins { "started" } else { "path" },
+            "path": path,
+            "transport": transport,
+        }),
+    );
+    let place = remote.map(|addr| format!(" at {addr}")).unwrap_or_default();
+    let (node, name) = (node.short(), name(hash));
+    output.say(&match begins {
+        true => format!("{name} is fetched by {node}{place} ({path}, {transport})"),
+        false => format!("{node} gets it another way now{place} ({path}, {transport})"),
+    });
+}
+
 fn report(event: &HostEvent, names: &Names, output: &Output) {
     let name = |hash: &ContentHash| {
         names
@@ -171,57 +210,7 @@ fn report(event: &HostEvent, names: &Names, output: &Output) {
             output.event("sha256", json!({"hash": hash, "sha256": sha256}));
             output.say(&format!("sha256:{sha256}  {}", name(hash)));
         }
-        HostEvent::Serving {
-            node,
-            remote,
-            hash,
-            carrier,
-            relayed,
-        } => {
-            let (path, transport) = (text::path(*relayed), text::carrier(*carrier));
-            output.event(
-                "serving",
-                json!({
-                    "peer": node,
-                    "remote": remote,
-                    "hash": hash,
-                    "state": "started",
-                    "path": path,
-                    "transport": transport,
-                }),
-            );
-            let place = remote.map(|addr| format!(" at {addr}")).unwrap_or_default();
-            output.say(&format!(
-                "{} is fetched by {}{place} ({path}, {transport})",
-                name(hash),
-                node.short()
-            ));
-        }
-        HostEvent::Path {
-            node,
-            remote,
-            hash,
-            carrier,
-            relayed,
-        } => {
-            let (path, transport) = (text::path(*relayed), text::carrier(*carrier));
-            output.event(
-                "serving",
-                json!({
-                    "peer": node,
-                    "remote": remote,
-                    "hash": hash,
-                    "state": "path",
-                    "path": path,
-                    "transport": transport,
-                }),
-            );
-            let place = remote.map(|addr| format!(" at {addr}")).unwrap_or_default();
-            output.say(&format!(
-                "{} gets it another way now{place} ({path}, {transport})",
-                node.short()
-            ));
-        }
+        HostEvent::Serving { .. } | HostEvent::Path { .. } => tell_path(event, name, output),
         HostEvent::Progress { node, hash, bytes } => {
             output.event(
                 "serving",
