@@ -269,7 +269,7 @@ pub(crate) struct RelayArgs {
 /// `dignet doctor`.
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
-    /// Try to reach this peer, and say how that went: a ticket, or [ID@]ADDR:PORT
+    /// Try to reach this peer, and say how that went: a ticket, ADDR:PORT, ID@ADDR:PORT, or an ID together with --via
     #[arg(value_name = "PEER")]
     pub(crate) peer: Option<DoctorPeer>,
     /// Also measure how long the NAT keeps an unused binding; takes up to five minutes
