@@ -343,15 +343,31 @@ impl Attempt {
         if candidates != self.terms.candidates {
             self.terms.candidates = candidates;
             self.terms.fresh = self.local.fresh_addresses();
-            self.terms.revision = self.terms.revision.saturating_add(1);
-            self.announce();
-            for again in REVISED_AGAIN {
-                let revision = Repeat::Revision(self.terms.revision);
-                self.signals.at(now + again, revision);
-            }
+            self.revised();
         }
         self.replan();
         self.drive();
+    }
+
+    /// More is known of how this side's NAT maps the UDP port than when the attempt began.
+    pub fn set_nat(&mut self, now: Duration, nat: NatHint) {
+        let news = nat != NatHint::Unknown && nat != self.terms.nat;
+        if self.advance(now) && news && self.config.relay != RelayUse::Only {
+            self.local.nat = nat;
+            self.terms.nat = nat;
+            self.revised();
+            self.drive();
+        }
+    }
+
+    /// The peer is told what has changed, and again, since nobody confirms it.
+    fn revised(&mut self) {
+        self.terms.revision = self.terms.revision.saturating_add(1);
+        self.announce();
+        for again in REVISED_AGAIN {
+            let revision = Repeat::Revision(self.terms.revision);
+            self.signals.at(self.now + again, revision);
+        }
     }
 
     /// It is of no more use: the peer is told. A path that was [output](Output::Path) stays as it is.

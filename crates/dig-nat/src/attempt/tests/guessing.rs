@@ -143,6 +143,34 @@ fn regular_ports_are_predicted_though_others_use_the_nat() {
     }
 }
 
+/// The second STUN server often answers after the offer has left: only then is it known that ports differ by destination.
+#[test]
+fn a_nat_that_is_known_late_is_told_late() {
+    for hosts_hard in [false, true] {
+        let mut series = Series::default();
+        for seed in 0..40 {
+            let case = Case {
+                hints: false,
+                ..case(seed, home(Habit::Drop), random(Habit::Drop), hosts_hard)
+            };
+            let mut world = case.world();
+            world.start(|world, at| case.gather(world, at));
+            world.run(Duration::from_millis(seed * 5));
+            let hard = usize::from(hosts_hard);
+            let now = world.now;
+            if let Some(attempt) = &mut world.peers[hard].attempt {
+                attempt.set_nat(now, NatHint::Dependent { step: None });
+            } else {
+                world.peers[hard].local.nat = NatHint::Dependent { step: None };
+            }
+            world.flush(hard);
+            world.run(Duration::from_secs(90));
+            series.add(&case, &world);
+        }
+        series.check("known late", 95, Duration::from_secs(2));
+    }
+}
+
 #[test]
 fn what_cannot_be_measured_is_guessed_at_random() {
     let mut series = Series::default();

@@ -146,6 +146,7 @@ impl<'a> Running<'a> {
                 for candidate in found {
                     self.attempt.add_candidate(now, candidate);
                 }
+                self.attempt.set_nat(now, shared.gatherer.nat_hint());
             }
             () = shared.closing.cancelled() => {
                 let now = shared.start.elapsed();
