@@ -14,8 +14,8 @@ use std::{
 const SIZE: usize = 256 << 20;
 /// So that there is time for the path to change.
 const LIMIT: &str = "24MiB";
-/// Longer than this a pause is seen.
-const PAUSE: Duration = Duration::from_millis(500);
+/// Longer than half a second a pause is seen. The bytes are told every 150 ms, so that it looks up to so much longer than it is.
+const PAUSE: Duration = Duration::from_millis(500 + 150);
 
 /// Two homes whose ways to each other can be shut, and a relay in between.
 struct World {
