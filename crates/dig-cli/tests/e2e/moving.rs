@@ -14,8 +14,8 @@ use std::{
 const SIZE: usize = 256 << 20;
 /// So that there is time for the path to change.
 const LIMIT: &str = "24MiB";
-/// Longer than half a second a pause is seen. The bytes are told every 150 ms, so that it looks up to so much longer than it is.
-const PAUSE: Duration = Duration::from_millis(500 + 150);
+/// Longer than this a pause is seen.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Two homes whose ways to each other can be shut, and a relay in between.
 struct World {
@@ -194,17 +194,10 @@ impl Transfer {
     }
 }
 
-/// A machine that others use stands still by itself at times: one of three transfers must not be seen to.
 fn assert_no_pause(transfer: impl Fn(&World) -> Duration) {
-    let mut pauses = Vec::new();
-    for _ in 0..3 {
-        let Some(world) = World::new() else { return };
-        pauses.push(transfer(&world));
-        if pauses.last().is_some_and(|pause| *pause <= PAUSE) {
-            return;
-        }
-    }
-    panic!("it stood still each time: {pauses:?}");
+    let Some(world) = World::new() else { return };
+    let pause = transfer(&world);
+    assert!(pause <= PAUSE, "it stood still for {pause:?}");
 }
 
 #[test]
