@@ -11,6 +11,8 @@ use std::ops::Range;
 
 /// A sequential download gives a lane that is slower than the others by more than this what is needed later, in seconds.
 const PROMPT: f64 = 0.05;
+/// Of so many places drawn the highest with something above it is taken.
+const DRAWS: u32 = 2;
 
 impl Scheduler {
     /// Asks for something on a lane, if it has room and there is something to ask.
@@ -152,8 +154,7 @@ impl Scheduler {
 
     /// From what its holders would need longest for: so all of it ends at one time, and nobody is left with nothing to give
     /// while others still have much.
-    fn most_pressing(&self, key: LaneKey, within: &Range<u64>, longest: u8) -> Option<Run> {
-        let holding = self.holding(key)?;
+    fn most_pressing(&mut self, key: LaneKey, within: &Range<u64>, longest: u8) -> Option<Run> {
         let several = self.queue.open_classes().nth(1).is_some();
         let rates = if several { self.rates() } else { Vec::new() };
         let need = |class, groups: &Class| {
@@ -171,11 +172,47 @@ impl Scheduler {
         let mut open: Vec<_> = self
             .queue
             .open_classes()
-            .map(|(class, groups)| (need(class, groups), class))
+            .map(|(class, groups)| (need(class, groups), class, groups.holders))
             .collect();
         open.sort_by(|a, b| b.0.total_cmp(&a.0));
-        open.into_iter()
-            .find_map(|(_, class)| self.queue.run_in(class, holding, within, longest))
+        let slots = self.peers.values().filter_map(|peer| peer.slot);
+        let all = slots.fold(0, |all, slot| all | 1 << slot);
+        open.into_iter().find_map(|(_, class, holders)| {
+            if holders & all == all {
+                self.queue
+                    .run_in(class, self.holding(key)?, within, longest)
+            } else {
+                self.scattered(key, class, within, longest)
+            }
+        })
+    }
+
+    /// From a class that some do not hold, at random, but a group that was begun is continued. Those who lack it are most
+    /// likely getting it themselves, from its beginning: what they will soon give need not be asked of others.
+    fn scattered(
+        &mut self,
+        key: LaneKey,
+        class: usize,
+        within: &Range<u64>,
+        longest: u8,
+    ) -> Option<Run> {
+        let last = self.lanes.get(&key)?.last_group;
+        let mut rng = self.rng.fork();
+        let holding = self.holding(key)?;
+        let begun = last
+            .filter(|group| holding.has(*group) && self.queue.is_in(*group, class))
+            .and_then(|group| self.queue.run_of(group, within, longest));
+        if begun.is_some() {
+            return begun;
+        }
+        let lowest = self.queue.run_in(class, holding, within, longest)?;
+        let groups = lowest.group()..within.end.div_ceil(GROUP_CHUNKS);
+        let drawn = (0..DRAWS).filter_map(|_| {
+            let from = rng.u64(groups.clone()) * GROUP_CHUNKS;
+            let upper = from.max(within.start)..within.end;
+            self.queue.run_in(class, holding, &upper, longest)
+        });
+        drawn.max_by_key(|run| run.first).or(Some(lowest))
     }
 
     /// Goodput of the peers by slot; the average where it is not known.
@@ -196,24 +233,20 @@ impl Scheduler {
     /// From what the fewest hold. Ties at random, but a group that was begun is continued.
     fn rarest(&mut self, key: LaneKey, within: &Range<u64>, longest: u8) -> Option<Run> {
         let last = self.lanes.get(&key)?.last_group;
+        let holding = self.holding(key)?;
+        let begun = last
+            .filter(|group| holding.has(*group))
+            .and_then(|group| self.queue.run_of(group, within, longest));
+        if begun.is_some() {
+            return begun;
+        }
         let mut open: Vec<_> = self
             .queue
             .open_classes()
             .map(|(class, groups)| (groups.holders.count_ones(), class))
             .collect();
         open.sort_unstable();
-        let from = self.rng.u64(0..self.queue.groups().max(1)) * GROUP_CHUNKS;
-        let holding = self.holding(key)?;
-        let begun = last
-            .filter(|group| holding.has(*group))
-            .and_then(|group| self.queue.run_of(group, within, longest));
-        let upper = from.max(within.start)..within.end;
-        begun.or_else(|| {
-            let in_class = |class| {
-                let run = self.queue.run_in(class, holding, &upper, longest);
-                run.or_else(|| self.queue.run_in(class, holding, within, longest))
-            };
-            open.into_iter().find_map(|(_, class)| in_class(class))
-        })
+        open.into_iter()
+            .find_map(|(_, class)| self.scattered(key, class, within, longest))
     }
 }

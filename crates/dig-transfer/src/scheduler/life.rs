@@ -32,7 +32,8 @@ pub(super) struct Life {
     rtt: Duration,
     /// The longest silence that ended by itself.
     gap: Longest,
-    /// The longest wait for content: where what is lost must be sent again, all that follows waits for it.
+    /// The longest wait for content while the path went on delivering: where what is lost must be sent again, all that
+    /// follows waits for it. A peer that takes its time is no such wait, and more on its way would only queue up there.
     wait: Longest,
     /// When a sign of life was last asked for, and how long until that is done again.
     asked: Option<(Now, Duration)>,
@@ -67,12 +68,22 @@ impl Life {
     pub(super) fn data(&mut self, now: Now, waited: bool) {
         if waited {
             self.gap.note(now, now.saturating_sub(self.last()));
-            if self.idle(now) <= LONGEST_WAIT {
-                self.wait.note(now, now.saturating_sub(self.data));
-            }
+            self.note_wait(now);
         }
         self.data = now;
         self.asked = None;
+    }
+
+    /// Content came after a wait: so much of it is the path's as packets came in, and a round trip to send again what the
+    /// last of them showed to be missing.
+    fn note_wait(&mut self, now: Now) {
+        let Some(contact) = self.contact.filter(|contact| *contact > self.data) else {
+            return;
+        };
+        let held_up = now.min(contact + self.rtt).saturating_sub(self.data);
+        if held_up.as_secs_f64() <= LONGEST_WAIT {
+            self.wait.note(now, held_up);
+        }
     }
 
     /// Something came at `at`; whether anything was `waited` for.
@@ -172,7 +183,7 @@ impl Life {
         now >= self.failed + hold
     }
 
-    /// Seconds for which content has kept this side waiting at most, lately.
+    /// Seconds for which lost packets have held content up at most, lately.
     pub(super) const fn longest_wait(&self) -> f64 {
         self.wait.seconds
     }
@@ -223,6 +234,32 @@ mod tests {
         life.data(at(5_000), false);
         life.contact(at(9_000), at(9_000), None, false);
         assert!((life.quick_limit(at(9_000), 0.0) - 0.2).abs() < 1e-9);
+    }
+
+    #[test]
+    fn only_what_the_path_holds_up_counts_as_its_wait() {
+        // A peer that sends a chunk every 200 ms: its acknowledgement of the next request comes after a round trip.
+        let mut slow = Life::new(at(0));
+        for round in 1..9 {
+            slow.data(at(200 * round), true);
+            slow.contact(
+                at(200 * round + 20),
+                at(200 * round + 10),
+                Some(at(10)),
+                true,
+            );
+        }
+        assert!(slow.longest_wait() <= 0.02, "{}", slow.longest_wait());
+        // A packet is lost, those after it come in, and a round trip later what was sent again.
+        let mut lossy = Life::new(at(0));
+        lossy.data(at(200), true);
+        lossy.contact(at(300), at(290), Some(at(100)), true);
+        lossy.data(at(380), true);
+        assert!((lossy.longest_wait() - 0.18).abs() < 1e-9);
+        // Half a second is no longer how the path is.
+        lossy.contact(at(900), at(890), None, true);
+        lossy.data(at(910), true);
+        assert!(lossy.longest_wait() < 0.181);
     }
 
     #[test]

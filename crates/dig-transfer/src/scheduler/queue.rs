@@ -238,6 +238,12 @@ impl Queue {
             .filter(|(_, class)| class.free > 0)
     }
 
+    /// Whether a group is of this class.
+    pub(super) fn is_in(&self, group: u64, class: usize) -> bool {
+        let of = self.class_of.get(index(group));
+        of.is_some_and(|of| usize::from(*of) == class)
+    }
+
     /// Whether any chunk from `from` on is free.
     pub(super) fn has_free_from(&self, from: u64) -> bool {
         let bounds = from..self.groups() * GROUP_CHUNKS;

@@ -90,6 +90,34 @@ fn scattered_parts_end_together() {
     }
 }
 
+/// A peer that is getting the same from the same host, from its beginning: what it gains is worth having.
+#[test]
+fn a_peer_that_is_getting_it_too_halves_what_the_host_must_give() {
+    let (mut slowest, mut most): (f64, f64) = (0.0, 0.0);
+    for seed in 0..20 {
+        let config = SchedulerConfig {
+            seed,
+            ..SchedulerConfig::default()
+        };
+        // A third is here at once; the rest is there at 2 MB/s from the host, at as much from the peer.
+        let lanes = vec![lane(1, 40.0 * MB, 0.001), lane(2, 2.0 * MB, 0.001)];
+        let mut world = World::new(config, 18 * 16, lanes).partial(1, 0..6);
+        for group in 6..18 {
+            let at = 0.525 * (group - 5) as f64;
+            world = world.gains(at, 1, [group]);
+        }
+        assert!(world.run(20.0));
+        let host = world.scheduler.peer_stats(PeerKey(2)).unwrap().received as f64 / MB;
+        println!(
+            "seed {seed}: {:.2} s, {host:.1} MB of the host",
+            world.outcome.took
+        );
+        (slowest, most) = (slowest.max(world.outcome.took), most.max(host));
+    }
+    // Were both after the same all the time, it would take 6.3 s and 12.6 MB; were they never, 3.2 s and 6.3 MB.
+    assert!(slowest < 4.5 && most < 9.0, "{slowest:.2} s, {most:.1} MB");
+}
+
 #[test]
 fn a_gain_wakes_an_idle_peer_at_once() {
     let mut scheduler = Scheduler::new(
