@@ -143,25 +143,24 @@ struct Transfer {
 
 impl Transfer {
     /// Waits for an event, and watches the bytes meanwhile.
-    fn until(&mut self, fits: impl Fn(&Value) -> bool) -> Value {
+    fn until(&mut self, fits: impl Fn(&Value) -> bool) -> (Instant, Value) {
         loop {
-            let event = self.getter.any_event();
+            let (at, event) = self.getter.any_event();
             if event["event"] == "progress" {
-                self.watch(&event);
+                self.watch(at, &event);
             }
             if fits(&event) {
-                return event;
+                return (at, event);
             }
             assert_ne!(event["event"], "done", "it ended before: {event}");
         }
     }
 
-    fn watch(&mut self, progress: &Value) {
+    fn watch(&mut self, at: Instant, progress: &Value) {
         let bytes = progress["bytes"].as_u64().unwrap();
         if bytes > self.bytes {
-            let now = Instant::now();
-            if let Some(last) = self.last.replace(now) {
-                self.longest = self.longest.max(now - last);
+            if let Some(last) = self.last.replace(at) {
+                self.longest = self.longest.max(at - last);
             }
             self.bytes = bytes;
         }
@@ -169,8 +168,8 @@ impl Transfer {
 
     /// Waits until the data comes over such a path.
     fn until_path(&mut self, path: &str) -> Instant {
-        self.until(|event| event["event"] == "connected" && event["path"] == path);
-        Instant::now()
+        let (at, _) = self.until(|event| event["event"] == "connected" && event["path"] == path);
+        at
     }
 
     fn until_bytes(&mut self, mebibytes: u64) {
@@ -181,7 +180,7 @@ impl Transfer {
 
     /// It ends well: every byte is right, and none was fetched twice. How long it stood still at most.
     fn assert_ends(mut self, world: &World) -> Duration {
-        let done = self.until(|event| event["event"] == "done");
+        let (_, done) = self.until(|event| event["event"] == "done");
         assert_eq!(done["bytes"], SIZE);
         assert_eq!(done["fetched"], SIZE, "no verified byte twice: {done}");
         assert!(

@@ -15,7 +15,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// A `dignet --json` that contacts nobody it was not told of.
 pub(crate) struct Dignet {
     child: Child,
-    events: Receiver<Value>,
+    /// With the time at which each came, however late it is looked at.
+    events: Receiver<(Instant, Value)>,
     seen: Vec<Value>,
     errors: Option<std::thread::JoinHandle<String>>,
 }
@@ -64,7 +65,7 @@ impl Dignet {
                 let event: Value =
                     serde_json::from_str(&line).unwrap_or_else(|_| panic!("no JSON: {line}"));
                 assert_eq!(event["v"], 1, "{line}");
-                let _ = sender.send(event);
+                let _ = sender.send((Instant::now(), event));
             }
         });
         let errors = std::thread::spawn(move || {
@@ -93,7 +94,7 @@ impl Dignet {
                 .events
                 .recv_timeout(deadline.saturating_duration_since(Instant::now()))
             {
-                Ok(event) => {
+                Ok((_, event)) => {
                     self.seen.push(event.clone());
                     if event["event"] == name && fits(&event) {
                         return event;
@@ -114,11 +115,11 @@ impl Dignet {
     }
 
     /// The next event, whatever it is.
-    pub(crate) fn any_event(&mut self) -> Value {
+    pub(crate) fn any_event(&mut self) -> (Instant, Value) {
         let event = self.events.recv_timeout(PATIENCE);
-        let event = event.unwrap_or_else(|error| panic!("{error}; seen: {:#?}", self.seen));
+        let (at, event) = event.unwrap_or_else(|error| panic!("{error}; seen: {:#?}", self.seen));
         self.seen.push(event.clone());
-        event
+        (at, event)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -141,7 +142,7 @@ impl Dignet {
     pub(crate) fn kill(mut self) -> Vec<Value> {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        self.seen.extend(self.events.iter());
+        self.seen.extend(self.events.iter().map(|(_, event)| event));
         std::mem::take(&mut self.seen)
     }
 
@@ -152,9 +153,10 @@ impl Dignet {
     /// Waits for the end.
     pub(crate) fn end(mut self) -> Ended {
         let status = self.wait();
-        self.seen.extend(self.events.try_iter());
+        self.seen
+            .extend(self.events.try_iter().map(|(_, event)| event));
         let stderr = self.errors.take().unwrap().join().unwrap();
-        self.seen.extend(self.events.iter());
+        self.seen.extend(self.events.iter().map(|(_, event)| event));
         Ended {
             code: status.code(),
             events: std::mem::take(&mut self.seen),
