@@ -11,10 +11,18 @@ pub(super) const ASLEEP: Duration = Duration::from_secs(2);
 /// How much later the accepting side asks: more than half a round trip, so that of two idle sides one asks.
 const COURTESY: Duration = Duration::from_secs(1);
 
+/// Frames of the layer above that are no further apart belong to one spell of work.
+const SPELL_GAP: Duration = Duration::from_millis(250);
+/// A spell of work that lasted so long may be a pause in a transfer when it ends.
+const SPELL: Duration = Duration::from_millis(500);
+/// When after such a spell the first PING goes out; each later one after twice the time.
+const AFTER_SPELL: Duration = Duration::from_millis(100);
+
 /// The times that matter.
 ///
 /// A lane in use is asked every few seconds, whatever else it carries: that measures the path, and a side that falls silent
-/// is noticed. An idle lane is asked as seldom as NATs allow: when for that long nothing has left or nothing has come, so
+/// is noticed. After a spell of work it is asked at once, and then ever more seldom: a NAT that forgets its bindings just then
+/// lets nothing more in, so the side that waits to be asked would wait for the other side's next request in vain. An idle lane is asked as seldom as NATs allow: when for that long nothing has left or nothing has come, so
 /// that of two idle sides one asks and the other answers.
 ///
 /// A lane is dead when a PING stays unanswered for long. Time in which this side did not read, or its machine slept, does not count.
@@ -30,6 +38,8 @@ pub(super) struct Pulse {
     sent: Instant,
     /// When a frame of the layer above was last sent or received.
     used: Instant,
+    /// Since when frames of the layer above have come and gone without a pause.
+    spell: Instant,
     /// When the last PING was made.
     pinged: Option<Instant>,
     /// When the first PING since the last arrival was made; moves on with time that does not count.
@@ -63,6 +73,7 @@ impl Pulse {
             arrived: now,
             sent: now,
             used: now,
+            spell: now,
             pinged: None,
             asked: None,
             unread: Some(now),
@@ -79,6 +90,9 @@ impl Pulse {
     /// A frame of the layer above comes or goes; whether the lane was idle until now.
     pub(super) fn is_used(&mut self, now: Instant) -> bool {
         let was_idle = self.is_idle(now);
+        if now > self.used + SPELL_GAP {
+            self.spell = now;
+        }
         self.used = now;
         was_idle
     }
@@ -127,7 +141,7 @@ impl Pulse {
         };
         let soon = pinged + self.active_interval;
         if !self.is_idle(now) {
-            return soon;
+            return self.after_spell(pinged).map_or(soon, |at| at.min(soon));
         }
         let idle = self.arrived.min(self.sent) + self.idle_interval;
         match self.unread {
@@ -135,6 +149,13 @@ impl Pulse {
             Some(since) => soon.max(since + self.active_interval).min(idle.max(soon)),
             None => idle.max(soon),
         }
+    }
+
+    /// When to ask after a spell of work.
+    fn after_spell(&self, pinged: Instant) -> Option<Instant> {
+        let lasted = self.used.saturating_duration_since(self.spell);
+        let asked = pinged.saturating_duration_since(self.used);
+        (lasted >= SPELL).then(|| self.used + (asked * 2).max(AFTER_SPELL))
     }
 
     /// Whether the lane is dead.
@@ -218,6 +239,30 @@ mod tests {
             expected.extend((1..).map(|n| last + n * idle).take_while(|at| *at <= 200));
             assert_eq!(asked, expected, "{transport} {direction:?}");
         }
+    }
+
+    #[test]
+    fn after_a_spell_of_work_it_is_asked_at_once_and_then_ever_more_seldom() {
+        let asked = |spell: u32| {
+            let start = Instant::now();
+            let at = |millis| start + Duration::from_millis(1) * millis;
+            let mut pulse = opened(Transport::Quic, Direction::Inbound, start);
+            let mut asked = Vec::new();
+            for millis in 0..20_000 {
+                if millis < spell && millis % 50 == 0 {
+                    pulse.is_used(at(millis));
+                }
+                if at(millis) >= pulse.next_ping(at(millis)) {
+                    ask_and_hear(&mut pulse, at(millis));
+                    asked.push(millis);
+                }
+            }
+            asked
+        };
+        // The last frame came at 950 ms.
+        let after = [1_050, 1_150, 1_350, 1_750, 2_550, 4_150, 7_350];
+        assert_eq!(asked(1_000)[..7], after);
+        assert_eq!(asked(300)[..2], [5_000, 10_000], "that was no transfer");
     }
 
     #[test]
