@@ -6,6 +6,7 @@
 
 mod extra;
 mod hub;
+mod seats;
 mod tcp;
 mod ttl;
 mod udp;
@@ -15,6 +16,7 @@ pub use extra::OwnUdp;
 pub(crate) use extra::{ExtraSockets, bind};
 pub(crate) use hub::UdpArrivals;
 pub use hub::{AskError, UdpHub, Verdict};
+pub(crate) use seats::{Seat, Seats};
 pub(crate) use tcp::{Arrived, TcpArrivals, Trial};
 pub use tcp::{FreshPort, Sorted, TcpPort};
 pub use udp::{OsUdp, UdpPort, UdpReader};

@@ -21,7 +21,9 @@
 //! be closed, and [`Server::deadline`] when [`Server::on_timeout`] is due.
 
 mod accounts;
+mod allocate;
 mod allocation;
+mod code;
 mod config;
 mod counters;
 mod network;
@@ -32,12 +34,12 @@ mod table;
 mod wire;
 
 pub use accounts::time_limited_password;
+pub use allocate::{Opening, OpeningError};
 pub use allocation::AllocationId;
 pub use config::{ConfigError, Quotas, ServerConfig, User};
 pub use counters::Counters;
 pub use network::{Network, NetworkError};
 pub use peers::PeerPolicy;
-pub use requests::{Opening, OpeningError};
 pub use wire::frame_length;
 
 use crate::stun::{Allowance, ServerLimits};

@@ -287,3 +287,32 @@ async fn a_lane_follows_between_addresses_of_the_operating_system() {
         () = ask => {}
     }
 }
+
+/// Consent (RFC 7675 §5.1): whoever no longer answers gets next to nothing, and after 30 seconds nothing at all.
+#[tokio::test(start_paused = true)]
+async fn consent_that_is_withdrawn_ends_the_sending() {
+    let mut scene = Scene::new(Way::default()).await;
+    let sender = scene.server.0.clone();
+    let sent = || scene.net.seen().datagrams;
+    let withdraw = async {
+        assert!(rate(&mut scene.client.1, 2 * SECOND).await > 1e6);
+        scene.client_socket.cut();
+        let (start, before) = (Instant::now(), sent());
+        tokio::time::sleep(SECOND).await;
+        (start, before, sent() - before)
+    };
+    let (_, end, (start, before, at_first)) =
+        tokio::join!(flood(&sender), scene.server.1.recv(), withdraw);
+    let (took, all) = (start.elapsed(), sent() - before);
+    println!("{at_first} datagrams in the first second, {all} in all {took:?}");
+    assert_eq!(end, None);
+    assert_eq!(sender.close_reason(), Some(CloseReason::Dead));
+    assert!(took <= 30 * SECOND, "{took:?}");
+    // What the path had confirmed that it takes, and then probes whose pauses double.
+    let window = 5_000_000 / 1_200 / 5;
+    assert!(at_first <= window, "{at_first} in the first second");
+    assert!(all - at_first <= 30, "{} after it", all - at_first);
+    tokio::time::sleep(120 * SECOND).await;
+    let after = sent() - before - all;
+    assert!(after <= 3, "{after} after the end");
+}

@@ -1,12 +1,8 @@
 //! The server's connections.
 
 use super::{Frames, Shared};
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use crate::io::{Seat, Seats};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -24,52 +20,16 @@ const IDLE: Duration = Duration::from_secs(300);
 /// How long a client may take to accept an answer.
 const WRITE: Duration = Duration::from_secs(5);
 
-/// How many connections each address has.
-type Counts = Arc<Mutex<BTreeMap<IpAddr, usize>>>;
-
-/// One connection's place in the counts.
-struct Place {
-    counts: Counts,
-    ip: IpAddr,
-}
-
-impl Place {
-    fn take(counts: &Counts, ip: IpAddr) -> Option<Self> {
-        let mut all = counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = all.entry(ip).or_default();
-        if *count >= CONNECTIONS_EACH {
-            return None;
-        }
-        *count += 1;
-        Some(Self {
-            counts: Arc::clone(counts),
-            ip,
-        })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut all = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = all.get_mut(&self.ip) {
-            *count -= 1;
-            if *count == 0 {
-                all.remove(&self.ip);
-            }
-        }
-    }
-}
-
 /// Accepts connections and answers on them until dropped.
 pub(super) async fn answer(shared: Arc<Shared>, listener: TcpListener) {
-    let counts = Counts::default();
+    let seats = Seats::new(CONNECTIONS_EACH);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, source)) if connections.len() < CONNECTIONS => {
-                    if let Some(place) = Place::take(&counts, source.ip()) {
-                        connections.spawn(converse(Arc::clone(&shared), stream, source, place));
+                    if let Some(seat) = seats.take(source.ip()) {
+                        connections.spawn(converse(Arc::clone(&shared), stream, source, seat));
                     }
                 }
                 Ok(_) => {}
@@ -81,7 +41,7 @@ pub(super) async fn answer(shared: Arc<Shared>, listener: TcpListener) {
     }
 }
 
-async fn converse(shared: Arc<Shared>, mut stream: TcpStream, source: SocketAddr, _place: Place) {
+async fn converse(shared: Arc<Shared>, mut stream: TcpStream, source: SocketAddr, _seat: Seat) {
     let (mut frames, mut buffer) = (Frames::default(), [0; 1024]);
     loop {
         let Ok(Ok(length @ 1..)) = timeout(IDLE, stream.read(&mut buffer)).await else {

@@ -2,15 +2,15 @@
 
 use super::{LARGEST, Place, Shared, outbox::Outbox};
 use crate::{
+    io::{Seat, Seats},
     stun::customer,
     turn::server::{Client, Transport, frame_length},
 };
 use bytes::{Buf as _, BytesMut};
 use socket2::SockRef;
 use std::{
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    net::SocketAddr,
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 use tokio::{
@@ -38,54 +38,17 @@ const UNSENT: u32 = 64 << 10;
 /// First two bytes of a Binding request.
 const BINDING: [u8; 2] = [0, 1];
 
-/// How many connections each network has.
-type Counts = Arc<Mutex<BTreeMap<IpAddr, usize>>>;
-
-/// One connection's place in the counts.
-struct Counted {
-    counts: Counts,
-    network: IpAddr,
-}
-
-impl Counted {
-    fn take(counts: &Counts, ip: IpAddr) -> Option<Self> {
-        let network = customer(ip);
-        let mut all = counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = all.entry(network).or_default();
-        if *count >= CONNECTIONS_EACH {
-            return None;
-        }
-        *count += 1;
-        Some(Self {
-            counts: Arc::clone(counts),
-            network,
-        })
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let mut all = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = all.get_mut(&self.network) {
-            *count -= 1;
-            if *count == 0 {
-                all.remove(&self.network);
-            }
-        }
-    }
-}
-
 /// Accepts connections and answers on them until dropped.
 pub(super) async fn answer(shared: Arc<Shared>, place: usize, listener: TcpListener) {
-    let counts = Counts::default();
+    let seats = Seats::new(CONNECTIONS_EACH);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, source)) if connections.len() < CONNECTIONS => {
-                    if let Some(counted) = Counted::take(&counts, source.ip()) {
+                    if let Some(seat) = seats.take(customer(source.ip())) {
                         let shared = Arc::clone(&shared);
-                        connections.spawn(converse(shared, place, stream, source, counted));
+                        connections.spawn(converse(shared, place, stream, source, seat));
                     }
                 }
                 Ok(_) => {}
@@ -118,7 +81,7 @@ async fn converse(
     place: usize,
     mut stream: TcpStream,
     source: SocketAddr,
-    _counted: Counted,
+    _seat: Seat,
 ) {
     let place = &shared.places[place];
     let client = Client {
