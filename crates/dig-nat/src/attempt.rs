@@ -266,6 +266,11 @@ impl Attempt {
         self.ended
     }
 
+    /// The peer's allocations, as far as it has named them and they may be tried.
+    pub fn relays_of_peer(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.remote.iter().flat_map(Remote::relays)
+    }
+
     /// What it has done so far.
     pub fn trace(&self) -> Trace {
         let methods = self

@@ -8,6 +8,7 @@ mod config;
 mod driver;
 mod ledger;
 mod memory;
+mod peer_relays;
 mod post;
 mod progress;
 mod streams;
@@ -16,6 +17,7 @@ pub mod upkeep;
 
 pub use config::NatConfig;
 pub use memory::{NetworkKey, PathMemory, Remembered};
+pub use peer_relays::PeerRelays;
 pub use progress::{Connecting, Failed, FoundPath, Path, Progress, TraverseError, UdpFrom};
 pub use upkeep::{Upkeep, Wish};
 
@@ -96,6 +98,7 @@ struct Shared {
     tcp: Option<TcpPort>,
     gatherer: Gatherer,
     relays: Relays,
+    peer_relays: PeerRelays,
     memory: Arc<dyn PathMemory>,
     /// The zero of the times that state machines are told.
     start: Instant,
@@ -149,6 +152,7 @@ impl NatTraversalManager {
             tcp: parts.tcp,
             gatherer,
             relays,
+            peer_relays: PeerRelays::default(),
             memory: parts.memory,
             start: Instant::now(),
             ledger: Mutex::default(),
@@ -199,6 +203,11 @@ impl NatTraversalManager {
     /// wants them ahead of an attempt spares it the time that they take.
     pub fn relays(&self) -> &Relays {
         &self.0.relays
+    }
+
+    /// The allocations that peers have: sessions from there are relayed.
+    pub fn peer_relays(&self) -> PeerRelays {
+        self.0.peer_relays.clone()
     }
 
     /// Counts changes of this machine's network, and sleeps of the machine: sessions are worth a probe then, and paths are

@@ -13,7 +13,7 @@ use dig_nat::{
     report::io::hops_to_nat,
     signaling::prekey::{PrekeyError, Prekeys},
     trace::Trace,
-    traversal::{NatConfig, NatTraversalManager, Parts, Path, PathMemory, UdpFrom},
+    traversal::{NatConfig, NatTraversalManager, Parts, Path, PathMemory},
     turn::RelayWanted,
 };
 use dig_session::{Endpoint, PlainUdp, SessionConfig, StreamDialer, TcpDialer};
@@ -141,7 +141,7 @@ impl NetworkManager {
             NatTraversalManager::new(nat_config(&paths, listens_at), parts).map_err(failed)?;
         let endpoint = Endpoint::new(SessionConfig { port, ..config }, signer, clock)?;
         endpoint.attach_datagrams(Arc::new(SharedUdp::new(udp, hub, Port::Shared)))?;
-        let sockets = Sockets::new(endpoint.clone());
+        let sockets = Sockets::new(endpoint.clone(), nat.peer_relays());
         let (sender, accepted) = mpsc::channel(ACCEPT_QUEUE);
         let inner = Arc::new(Inner {
             endpoint,
@@ -336,9 +336,6 @@ async fn accept_paths(inner: Arc<Inner>, accepted: mpsc::Sender<Lane>) {
         let (stream, remote) = match found.path {
             Path::Tcp { stream, remote } => (stream, remote),
             Path::Udp { remote, from } => {
-                if found.relayed && matches!(from, UdpFrom::Shared) {
-                    inner.sockets.note_relay(found.peer, remote);
-                }
                 if let Err(error) = inner.sockets.socket_of(from) {
                     tracing::debug!(%remote, %error, "no session over the path");
                 }

@@ -138,8 +138,13 @@ impl Remote {
 
     /// Whether an address is that of an allocation of the peer's.
     pub(super) fn is_relayed(&self, addr: SocketAddr) -> bool {
-        let relayed = |c: &Candidate| c.kind == CandidateKind::Relayed && c.addr == addr;
-        self.terms.candidates.iter().any(relayed)
+        self.relays().any(|relay| relay == addr)
+    }
+
+    /// The peer's allocations.
+    pub(super) fn relays(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        let relayed = |c: &&Candidate| c.kind == CandidateKind::Relayed;
+        self.terms.candidates.iter().filter(relayed).map(|c| c.addr)
     }
 
     /// Where the peer's fresh ports may be tried, by round.

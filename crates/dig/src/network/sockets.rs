@@ -1,11 +1,14 @@
 //! The UDP sockets beside the shared one: allocations on TURN servers, and those that were opened for one path alone.
 
 use crate::datagrams::{RelayedUdp, SharedUdp};
-use dig_nat::{io::OwnUdp, traversal::UdpFrom, turn::Relay};
+use dig_nat::{
+    io::OwnUdp,
+    traversal::{PeerRelays, UdpFrom},
+    turn::Relay,
+};
 use dig_session::{Endpoint, EndpointError, LaneInfo, PlainUdp, SocketId, SocketOptions};
-use dig_types::NodeId;
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -17,13 +20,12 @@ use tokio_util::sync::CancellationToken;
 const RELAYED_DATAGRAM: u16 = 1400;
 /// A socket opened for one path is closed if no lane comes up there in this time.
 const UNUSED: Duration = Duration::from_secs(15);
-/// Remembered ends of peers' relays.
-const MAX_REMOTES: usize = 256;
 
 /// Sockets that are dialled from only if they are named.
 #[derive(Debug)]
 pub(super) struct Sockets {
     endpoint: Endpoint,
+    peer_relays: PeerRelays,
     table: Mutex<Table>,
 }
 
@@ -33,14 +35,13 @@ struct Table {
     relays: BTreeMap<SocketAddr, SocketId>,
     /// Opened for one path, and how many lanes there are.
     own: BTreeMap<SocketId, usize>,
-    /// Whose relay is where: what comes from there to the shared socket was relayed.
-    remotes: VecDeque<(NodeId, SocketAddr)>,
 }
 
 impl Sockets {
-    pub(super) fn new(endpoint: Endpoint) -> Arc<Self> {
+    pub(super) fn new(endpoint: Endpoint, peer_relays: PeerRelays) -> Arc<Self> {
         Arc::new(Self {
             endpoint,
+            peer_relays,
             table: Mutex::default(),
         })
     }
@@ -49,25 +50,11 @@ impl Sockets {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A peer's relay has this address.
-    pub(super) fn note_relay(&self, peer: NodeId, addr: SocketAddr) {
-        let mut table = self.table();
-        if !table.remotes.contains(&(peer, addr)) {
-            table.remotes.push_back((peer, addr));
-            if table.remotes.len() > MAX_REMOTES {
-                table.remotes.pop_front();
-            }
-        }
-    }
-
     /// Whether a lane passes a relay: ours, or the peer's.
     pub(super) fn is_relayed(&self, lane: &LaneInfo) -> bool {
         let table = self.table();
         let ours = |id: SocketId| table.relays.values().any(|relay| *relay == id);
-        let theirs = |addr: SocketAddr| {
-            let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
-            table.remotes.contains(&(lane.node, addr))
-        };
+        let theirs = |addr| self.peer_relays.contains(lane.node, addr);
         lane.socket.is_some_and(ours) || lane.remote.is_some_and(theirs)
     }
 

@@ -7,7 +7,7 @@ use super::{
 };
 use dig_nat::{
     attempt::Role,
-    traversal::{Connecting, FoundPath, Path, Progress, UdpFrom, Wish},
+    traversal::{Connecting, FoundPath, Path, Progress, Wish},
 };
 use dig_session::{Lane, TcpDialer};
 use dig_types::{NodeId, PeerRecord};
@@ -116,9 +116,6 @@ impl Traversal {
 async fn open(inner: &Inner, node: NodeId, found: FoundPath) -> Result<Lane, Failed> {
     let connected = match (found.path, found.role) {
         (Path::Udp { remote, from }, _) => {
-            if found.relayed && matches!(from, UdpFrom::Shared) {
-                inner.sockets.note_relay(node, remote);
-            }
             let socket = inner.sockets.socket_of(from);
             let socket = socket.map_err(|error| Failed::Traversal(error.to_string()))?;
             match socket {

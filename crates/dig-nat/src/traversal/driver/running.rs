@@ -88,6 +88,7 @@ impl<'a> Running<'a> {
     }
 
     pub(super) async fn run(mut self) -> Result<(), Early> {
+        self.note_relays();
         loop {
             while let Some(output) = self.attempt.poll() {
                 if let Some(ended) = self.act(output).await {
@@ -172,6 +173,7 @@ impl<'a> Running<'a> {
             Some(Inbox::Message(opened)) => {
                 let now = self.now();
                 self.attempt.on_signal(now, &opened.body, &opened.observed);
+                self.note_relays();
                 Ok(())
             }
             Some(Inbox::Turn(opened)) => Err(Early::turned(opened)),
@@ -181,6 +183,14 @@ impl<'a> Running<'a> {
             }
             None => Err(Early::Gone),
         }
+    }
+
+    fn note_relays(&self) {
+        let relays = self.attempt.relays_of_peer();
+        self.driver
+            .shared
+            .peer_relays
+            .note(self.driver.peer, relays);
     }
 
     fn command(&mut self, command: Option<Command>) {
