@@ -214,10 +214,10 @@ impl Options {
         let Conditions { loss, delay, .. } = self.conditions;
         match self.turn {
             _ if loss > 0.0 => "bad line",
+            _ if delay == 0 => "no delay",
             Turn::Coturn => "coturn",
             Turn::Relay if delay >= 100 => "relay afar",
             Turn::Relay => "relay",
-            Turn::None if delay == 0 => "no delay",
             Turn::None if self.guessed => "guessed",
             Turn::None => "matrix",
         }
@@ -225,8 +225,11 @@ impl Options {
 
     fn measure(&self, pair: &Pair, program: &Program, dir: &Path) -> Tally {
         let possible = expected(pair);
+        // Speed is what is looked at: a file is here before a port is guessed.
+        let fast = self.conditions.delay == 0;
         let expected = match possible {
             _ if self.methods.is_some() => Expected::Nothing,
+            Expected::Guessed { .. } if fast && pair.turn != Turn::None => Expected::Nothing,
             possible => possible,
         };
         let mut tally = Tally {
@@ -244,7 +247,7 @@ impl Options {
             timeout: hopeless.then_some(HOPELESS),
             relayed: pair.turn != Turn::None,
             at_least: match possible {
-                _ if pair.turn == Turn::None => None,
+                _ if fast || pair.turn == Turn::None => None,
                 Expected::Nothing | Expected::Relayed => None,
                 Expected::Guessed { .. } => Some(GUESSING),
                 Expected::Direct { .. } | Expected::Tcp { .. } => Some(IMPROVING),
