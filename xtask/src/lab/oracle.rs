@@ -248,7 +248,11 @@ pub(super) fn can(method: &str, host: SiteKind, getter: SiteKind, together: bool
         _ if together => false,
         "direct" => reached == Some(Meeting::Dial) || both_untranslated(host, getter),
         "pcp" | "nat-pmp" | "upnp" => reached.is_some() && (mapped(host) || mapped(getter)),
-        "udp-hole-punch" => punched(host, getter, possible.udp),
+        // Where the router is not asked for a port, one steady side is enough to guess the other's.
+        "udp-hole-punch" => {
+            let guessed = possible.udp == Some(Meeting::Mapping) && either_steady(host, getter);
+            punched(host, getter, possible.udp) || guessed
+        }
         "tcp-hole-punch" => punched(host, getter, possible.tcp),
         // Both have to know the other's port before its first segment leaves.
         "tcp-simultaneous-open" => possible.tcp.is_some() && both_steady(host, getter),
@@ -273,6 +277,15 @@ fn punched(host: SiteKind, getter: SiteKind, meeting: Option<Meeting>) -> bool {
 fn both_untranslated(host: SiteKind, getter: SiteKind) -> bool {
     let own = |kind| Nature::of(kind).v6.is_some_and(|border| !border.translated);
     own(host) && own(getter)
+}
+
+/// Whether one side's port is the same for every remote end, so that the other side's can be guessed from there.
+fn either_steady(host: SiteKind, getter: SiteKind) -> bool {
+    let is_steady = |kind| {
+        let border = Nature::of(kind).v4;
+        border.is_some_and(|border| border.ports == Ports::Steady)
+    };
+    is_steady(host) || is_steady(getter)
 }
 
 fn both_steady(host: SiteKind, getter: SiteKind) -> bool {
@@ -436,7 +449,8 @@ mod tests {
             ("upnp", SymmetricRandom, UpnpRouter, true),
             ("upnp", UpnpPrivate, SymmetricRandom, false),
             ("udp-hole-punch", PortRestricted, PortRestricted, true),
-            ("udp-hole-punch", UpnpRouter, SymmetricRandom, false),
+            ("udp-hole-punch", UpnpRouter, SymmetricRandom, true),
+            ("tcp-hole-punch", UpnpRouter, SymmetricRandom, false),
             ("udp-hole-punch", UdpBlocked, PortRestricted, false),
             ("tcp-hole-punch", UdpBlocked, PortRestricted, true),
             ("tcp-simultaneous-open", SymmetricRandom, Open, false),
