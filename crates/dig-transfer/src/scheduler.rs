@@ -10,6 +10,8 @@
 //!   request is cancelled as soon as nothing more is expected from it.
 //! - A lane has room while less than its rate × (least round trip + 0.1 s) is on its way. A new lane starts small and
 //!   doubles while that raises its goodput.
+//! - What all peers hold is asked for in order; what some lack, at random and rather from the end, since they are getting it from
+//!   the beginning themselves.
 //! - A lane that falls silent loses its work at once to whoever else holds it, and is left one request as a probe. Where its
 //!   peer has another lane, a fifth of a second and a round trip are silence enough, unless the path is known for longer pauses;
 //!   before that, all lanes of the peer are asked for a sign of life, so that the one that answers steps in.

@@ -54,16 +54,15 @@ fn ask(
 }
 
 fn register(broker: &mut Broker, lane: LaneId) -> Vec<(LaneId, Message)> {
-    let prekey = Bytes::from(format!("prekey {}", lane.0));
-    ask(
-        broker,
-        Duration::ZERO,
-        lane,
-        &Message::Register {
-            prekey,
-            discreet: false,
-        },
-    )
+    register_as(broker, lane, &format!("prekey {}", lane.0))
+}
+
+fn register_as(broker: &mut Broker, lane: LaneId, prekey: &str) -> Vec<(LaneId, Message)> {
+    let message = Message::Register {
+        prekey: Bytes::copy_from_slice(prekey.as_bytes()),
+        discreet: false,
+    };
+    ask(broker, Duration::ZERO, lane, &message)
 }
 
 fn introduction(to: NodeId) -> Message {
@@ -205,19 +204,6 @@ fn each_program_of_a_node_gets_one_copy() {
     let frames = ask(&mut broker, now, ALICE, &introduction(node(BOB)));
     let lanes: Vec<_> = frames.iter().map(|(lane, _)| lane.0).collect();
     assert_eq!(lanes, [23, 22, 21, BOB.0, ALICE.0]);
-}
-
-fn register_as(broker: &mut Broker, lane: LaneId, prekey: &'static str) {
-    let prekey = Bytes::from_static(prekey.as_bytes());
-    ask(
-        broker,
-        Duration::ZERO,
-        lane,
-        &Message::Register {
-            prekey,
-            discreet: false,
-        },
-    );
 }
 
 #[test]
