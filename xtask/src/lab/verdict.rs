@@ -150,6 +150,15 @@ impl Tally {
         self.round_trip * 6 + GRACE + detour
     }
 
+    /// Whether nothing but time is amiss: more downloads tell whether that is the rule.
+    pub(super) fn is_late(&self) -> bool {
+        let untimed = Self {
+            punctual: false,
+            ..self.clone()
+        };
+        untimed.verdict() == Verdict::Met && self.verdict() != Verdict::Met
+    }
+
     /// Judges it.
     pub(super) fn verdict(&self) -> Verdict {
         let runs = self.runs.len();
@@ -282,6 +291,20 @@ mod tests {
             tally(Expected::Nothing, &[None]).verdict(),
             Verdict::Unasked
         );
+    }
+
+    #[test]
+    fn late_is_who_does_all_the_rest() {
+        let timed = Expected::Direct { timed: true };
+        assert!(tally(timed, &[Some(100), Some(161)]).is_late());
+        assert!(!tally(timed, &[Some(100), Some(160)]).is_late());
+        assert!(!tally(timed, &[Some(161), None]).is_late());
+        let untimed = Expected::Direct { timed: false };
+        assert!(!tally(untimed, &[Some(161)]).is_late());
+        let mostly = [vec![Some(100); 38], vec![Some(900); 2]].concat();
+        assert!(!tally(timed, &mostly).is_late());
+        let often = [vec![Some(100); 37], vec![Some(900); 3]].concat();
+        assert!(tally(timed, &often).is_late());
     }
 
     #[test]
