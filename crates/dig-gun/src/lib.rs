@@ -1,0 +1,5 @@
+//! The Gun graph: a graph of nodes that every peer may write, that merges without conflict, and that gun.js speaks.
+
+pub mod graph;
+pub mod store;
+pub mod value;

@@ -1,0 +1,104 @@
+//! Where nodes are kept: [`Storage`], in memory or on disk, and the [`Writer`] that commits to it in groups.
+//!
+//! A store holds what it is told: conflicts were resolved by whoever commits ([`crate::graph`]). It forgets on its own only
+//! as its [`StoreConfig`] says: what nobody wrote for long ([`Storage::expire`]), and what was written longest ago when
+//! there is no room ([`Storage::commit`]); it then names the souls, so that nobody goes on with a copy.
+//!
+//! Everything here blocks and belongs on threads that may: [`Writer`] has one of its own.
+
+mod config;
+mod memory;
+mod size;
+mod writer;
+
+pub use self::{
+    config::StoreConfig,
+    memory::MemoryStorage,
+    writer::{Done, Waiting, Writer, WriterLimits},
+};
+
+use crate::{graph::Node, value::Soul};
+use dig_types::Timestamp;
+use std::{fmt, io, path::PathBuf};
+
+/// Keeps nodes. All methods may block; the implementers are [`MemoryStorage`] and `DiskStorage`.
+pub trait Storage: Send + Sync + fmt::Debug {
+    /// The whole node; `None` if nothing of it is kept.
+    fn load(&self, soul: &Soul) -> Result<Option<Node>, StoreError>;
+
+    /// Keeps these fields, all of them or none, over whatever was there: durable when this returns. Of a field that is named
+    /// twice the later one stays. A node without fields changes nothing.
+    ///
+    /// If there is now more than [`StoreConfig::max_bytes`] or [`StoreConfig::max_souls`], the souls written longest ago are
+    /// forgotten, whole, and are returned; never one that is in `changes`.
+    fn commit(&self, changes: &[Node], at: Timestamp) -> Result<Vec<Soul>, StoreError>;
+
+    /// Forgets at most `budget` souls that nobody wrote for [`StoreConfig::expire_after`], the oldest first, and names them.
+    fn expire(&self, now: Timestamp, budget: usize) -> Result<Vec<Soul>, StoreError>;
+
+    /// How much is kept.
+    fn usage(&self) -> Usage;
+}
+
+/// How much a store keeps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Nodes.
+    pub souls: u64,
+    /// Bytes of souls, keys and values, with what it takes to keep them ([`StoreConfig::max_bytes`]).
+    pub bytes: u64,
+}
+
+/// Why a store did not do it. Texts name the file where there is one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Another process, or another part of this one, has the file open.
+    #[error(
+        "{} is in use by another relay; stop that one, or name another file",
+        .path.display()
+    )]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is damaged, or is no database of ours.
+    #[error(
+        "{} is damaged or no Gun database ({reason}); restore it from a copy, or move it away to begin with an empty one",
+        .path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+    },
+    /// The file is of a version that this program does not read.
+    #[error(
+        "{} was written by a version of this program that keeps its data otherwise (format {found}, not {expected}); use \
+         that version, or move the file away to begin with an empty one",
+        .path.display()
+    )]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u64,
+        /// Ours.
+        expected: u64,
+    },
+    /// The file cannot be read or written: no such folder, no permission, no space.
+    #[error("cannot use {}: {source}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// More is waiting to be written than [`WriterLimits`] allows.
+    #[error("too much is waiting to be written; try again in a moment")]
+    Busy,
+    /// The writer was closed.
+    #[error("the store is closed")]
+    Closed,
+}

@@ -1,0 +1,152 @@
+//! A store that lasts as long as its process.
+
+use super::{Storage, StoreConfig, StoreError, Usage, size};
+use crate::{graph::Node, value::Soul};
+use dig_types::Timestamp;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// Keeps nodes in memory, within the same bounds as one on disk: for tests, and for relays that need not remember.
+#[derive(Debug)]
+pub struct MemoryStorage {
+    config: StoreConfig,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    nodes: BTreeMap<Soul, Record>,
+    /// Every soul by when it was written, and by when it came: the order in which they go.
+    ages: BTreeSet<(Timestamp, u64, Soul)>,
+    usage: Usage,
+    next_id: u64,
+}
+
+#[derive(Debug)]
+struct Record {
+    node: Node,
+    id: u64,
+    written: Timestamp,
+    bytes: u64,
+}
+
+impl MemoryStorage {
+    /// An empty one with these bounds.
+    pub fn new(config: StoreConfig) -> Self {
+        Self {
+            config,
+            kept: Mutex::default(),
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for MemoryStorage {
+    fn default() -> Self {
+        Self::new(StoreConfig::default())
+    }
+}
+
+impl Storage for MemoryStorage {
+    fn load(&self, soul: &Soul) -> Result<Option<Node>, StoreError> {
+        Ok(self.kept().nodes.get(soul).map(|record| record.node.clone()))
+    }
+
+    fn commit(&self, changes: &[Node], at: Timestamp) -> Result<Vec<Soul>, StoreError> {
+        let mut kept = self.kept();
+        for change in changes.iter().filter(|change| !change.fields.is_empty()) {
+            kept.keep(change, at);
+        }
+        Ok(kept.make_room(&self.config, changes))
+    }
+
+    fn expire(&self, now: Timestamp, budget: usize) -> Result<Vec<Soul>, StoreError> {
+        let Some(after) = self.config.expire_after else {
+            return Ok(Vec::new());
+        };
+        let mut kept = self.kept();
+        let old: Vec<Soul> = kept
+            .ages
+            .iter()
+            .take_while(|(written, ..)| *written + after <= now)
+            .take(budget)
+            .map(|(.., soul)| soul.clone())
+            .collect();
+        for soul in &old {
+            kept.forget(soul);
+        }
+        Ok(old)
+    }
+
+    fn usage(&self) -> Usage {
+        self.kept().usage
+    }
+}
+
+impl Kept {
+    fn keep(&mut self, change: &Node, at: Timestamp) {
+        let soul = &change.soul;
+        if !self.nodes.contains_key(soul) {
+            let record = Record {
+                node: Node::new(soul.clone()),
+                id: self.next_id,
+                written: at,
+                bytes: size::of_soul(soul),
+            };
+            self.next_id += 1;
+            self.usage.souls += 1;
+            self.usage.bytes += record.bytes;
+            self.ages.insert((at, record.id, soul.clone()));
+            self.nodes.insert(soul.clone(), record);
+        }
+        let Some(record) = self.nodes.get_mut(soul) else {
+            return;
+        };
+        if record.written != at {
+            self.ages.remove(&(record.written, record.id, soul.clone()));
+            self.ages.insert((at, record.id, soul.clone()));
+            record.written = at;
+        }
+        let before = record.bytes;
+        for (key, field) in &change.fields {
+            let old = record.node.fields.insert(key.clone(), field.clone());
+            record.bytes += size::of_field(key, field);
+            record.bytes -= old.map_or(0, |old| size::of_field(key, &old));
+        }
+        self.usage.bytes = self.usage.bytes + record.bytes - before;
+    }
+
+    fn make_room(&mut self, config: &StoreConfig, changes: &[Node]) -> Vec<Soul> {
+        let mut gone = Vec::new();
+        if !config.is_exceeded_by(self.usage) {
+            return gone;
+        }
+        let spared: BTreeSet<&Soul> = changes.iter().map(|change| &change.soul).collect();
+        while config.is_exceeded_by(self.usage) {
+            let oldest = self
+                .ages
+                .iter()
+                .map(|(.., soul)| soul)
+                .find(|soul| !spared.contains(soul));
+            let Some(oldest) = oldest.cloned() else {
+                break;
+            };
+            self.forget(&oldest);
+            gone.push(oldest);
+        }
+        gone
+    }
+
+    fn forget(&mut self, soul: &Soul) {
+        if let Some(record) = self.nodes.remove(soul) {
+            self.ages.remove(&(record.written, record.id, soul.clone()));
+            self.usage.souls -= 1;
+            self.usage.bytes -= record.bytes;
+        }
+    }
+}

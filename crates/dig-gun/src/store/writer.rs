@@ -1,0 +1,335 @@
+//! Commits in groups: what arrives while the disk is busy goes in the next transaction together.
+//!
+//! A durable write waits for the disk, some milliseconds whatever its size. One thread therefore takes everything that
+//! waits, commits it at once and tells every submitter; it never waits for more to come, so that a lone write is not held up.
+
+use super::{Storage, StoreError, size};
+use crate::{graph::Node, value::Soul};
+use dig_types::Timestamp;
+use std::{
+    collections::VecDeque,
+    fmt, io, mem,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
+};
+
+/// What is to be done when a submission is durable, or is not going to be. Runs on the writer's thread, all others waiting:
+/// it should do no more than pass the word on.
+pub type Done = Box<dyn FnOnce(Result<(), Arc<StoreError>>) + Send>;
+
+/// How much may wait for a [`Writer`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriterLimits {
+    /// Submissions waiting or being written. Default: 65,536.
+    pub waiting: usize,
+    /// Their bytes. Default: 16 MiB: a third of a second of the fastest traffic measured.
+    pub waiting_bytes: usize,
+    /// Bytes in one transaction; what is longer goes alone. Default: 4 MiB, so that nobody waits long for others.
+    pub batch_bytes: usize,
+}
+
+impl Default for WriterLimits {
+    fn default() -> Self {
+        Self {
+            waiting: 1 << 16,
+            waiting_bytes: 16 << 20,
+            batch_bytes: 4 << 20,
+        }
+    }
+}
+
+/// How much waits for a [`Writer`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Submissions.
+    pub submissions: usize,
+    /// Their bytes, as [`super::StoreConfig::max_bytes`] counts them.
+    pub bytes: usize,
+}
+
+/// A thread that writes to a [`Storage`]. Dropped or closed, it first writes what waits.
+pub struct Writer {
+    desk: Arc<Desk>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Where submissions are left and fetched.
+struct Desk {
+    limits: WriterLimits,
+    queue: Mutex<Queue>,
+    work: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    submissions: VecDeque<Submission>,
+    /// With what is just being written.
+    waiting: Waiting,
+    expire: Option<Timestamp>,
+    closed: bool,
+}
+
+struct Submission {
+    changes: Vec<Node>,
+    bytes: usize,
+    at: Timestamp,
+    answer: Answer,
+}
+
+/// Calls its [`Done`] in any event: a submitter whose word is lost would wait for ever.
+struct Answer(Option<Done>);
+
+/// What the thread does next.
+enum Turn {
+    Write(Vec<Submission>),
+    Expire(Timestamp),
+}
+
+/// Souls forgotten in one go: a transaction of some milliseconds, between which others may write.
+const EXPIRE_AT_ONCE: usize = 1000;
+
+impl Writer {
+    /// Starts the thread. `forgotten` is told of souls that the store let go of for want of room or for their age, before
+    /// those whose writes made it do so.
+    pub fn start(
+        storage: Arc<dyn Storage>,
+        limits: WriterLimits,
+        forgotten: impl Fn(Vec<Soul>) + Send + 'static,
+    ) -> io::Result<Self> {
+        let desk = Arc::new(Desk {
+            limits,
+            queue: Mutex::default(),
+            work: Condvar::new(),
+        });
+        let worker = Worker {
+            desk: Arc::clone(&desk),
+            storage,
+            forgotten: Box::new(forgotten),
+        };
+        let thread = thread::Builder::new()
+            .name("gun-writer".to_owned())
+            .spawn(move || worker.run())?;
+        Ok(Self {
+            desk,
+            thread: Some(thread),
+        })
+    }
+
+    /// Writes these fields, in the order of submission, and calls `done` when they are durable. Never blocks: with too much
+    /// waiting, `done` hears [`StoreError::Busy`] at once.
+    pub fn submit(&self, changes: Vec<Node>, at: Timestamp, done: Done) {
+        let submission = Submission {
+            bytes: bytes_of(&changes),
+            changes,
+            at,
+            answer: Answer(Some(done)),
+        };
+        if let Err((submission, why)) = self.desk.leave(submission) {
+            submission.answer.give(Err(Arc::new(why)));
+        }
+    }
+
+    /// Lets the store forget what nobody wrote for long, between writes.
+    pub fn expire(&self, now: Timestamp) {
+        self.desk.queue().expire = Some(now);
+        self.desk.work.notify_one();
+    }
+
+    /// How much waits.
+    pub fn waiting(&self) -> Waiting {
+        self.desk.queue().waiting
+    }
+
+    /// Writes what waits and ends the thread. Blocks until that is done.
+    pub fn close(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.desk.queue().closed = true;
+        self.desk.work.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // It panicked if this fails; every submitter was told.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer")
+            .field("limits", &self.desk.limits)
+            .field("waiting", &self.waiting())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Desk {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn leave(&self, submission: Submission) -> Result<(), (Submission, StoreError)> {
+        let mut queue = self.queue();
+        if queue.closed {
+            return Err((submission, StoreError::Closed));
+        }
+        let Waiting { submissions, bytes } = queue.waiting;
+        let full = submissions >= self.limits.waiting
+            || (submissions > 0 && bytes + submission.bytes > self.limits.waiting_bytes);
+        if full {
+            return Err((submission, StoreError::Busy));
+        }
+        queue.waiting.submissions += 1;
+        queue.waiting.bytes += submission.bytes;
+        queue.submissions.push_back(submission);
+        self.work.notify_one();
+        Ok(())
+    }
+
+    /// What is next, waited for; `None` when it is closed and all is written.
+    fn next(&self) -> Option<Turn> {
+        let mut queue = self.queue();
+        loop {
+            if !queue.submissions.is_empty() {
+                return Some(Turn::Write(queue.batch(self.limits.batch_bytes)));
+            }
+            if queue.closed {
+                return None;
+            }
+            if let Some(now) = queue.expire.take() {
+                return Some(Turn::Expire(now));
+            }
+            queue = self
+                .work
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Queue {
+    /// The oldest submissions, as many as fit, at least one.
+    fn batch(&mut self, max_bytes: usize) -> Vec<Submission> {
+        let mut bytes = 0_usize;
+        let fitting = self
+            .submissions
+            .iter()
+            .take_while(|submission| {
+                let first = bytes == 0;
+                bytes += submission.bytes;
+                first || bytes <= max_bytes
+            })
+            .count();
+        self.submissions.drain(..fitting).collect()
+    }
+}
+
+struct Worker {
+    desk: Arc<Desk>,
+    storage: Arc<dyn Storage>,
+    forgotten: Box<dyn Fn(Vec<Soul>) + Send>,
+}
+
+impl Worker {
+    fn run(self) {
+        while let Some(turn) = self.desk.next() {
+            match turn {
+                Turn::Write(batch) => self.write(batch),
+                Turn::Expire(now) => self.expire(now),
+            }
+        }
+    }
+
+    fn write(&self, batch: Vec<Submission>) {
+        let mut changes = Vec::with_capacity(batch.len());
+        let mut answers = Vec::with_capacity(batch.len());
+        let mut written = Waiting::default();
+        let mut at = Timestamp::from_millis(0);
+        for submission in batch {
+            written.submissions += 1;
+            written.bytes += submission.bytes;
+            at = at.max(submission.at);
+            changes.extend(submission.changes);
+            answers.push(submission.answer);
+        }
+        let outcome = self.storage.commit(&changes, at).map_err(Arc::new);
+        drop(changes);
+        {
+            let waiting = &mut self.desk.queue().waiting;
+            waiting.submissions -= written.submissions;
+            waiting.bytes -= written.bytes;
+        }
+        let outcome = outcome.map(|gone| self.tell(gone));
+        for answer in answers {
+            answer.give(outcome.clone());
+        }
+    }
+
+    fn expire(&self, now: Timestamp) {
+        match self.storage.expire(now, EXPIRE_AT_ONCE) {
+            Ok(gone) => {
+                if gone.len() == EXPIRE_AT_ONCE {
+                    self.desk.queue().expire.get_or_insert(now);
+                }
+                self.tell(gone);
+            }
+            Err(error) => tracing::warn!(%error, "nothing could be forgotten for its age"),
+        }
+    }
+
+    fn tell(&self, gone: Vec<Soul>) {
+        if !gone.is_empty() {
+            (self.forgotten)(gone);
+        }
+    }
+}
+
+impl Drop for Worker {
+    /// Whatever ended it: nobody is left waiting, and nobody new is let in.
+    fn drop(&mut self) {
+        let left = {
+            let mut queue = self.desk.queue();
+            queue.closed = true;
+            queue.waiting = Waiting::default();
+            mem::take(&mut queue.submissions)
+        };
+        drop(left);
+    }
+}
+
+impl Answer {
+    fn give(mut self, outcome: Result<(), Arc<StoreError>>) {
+        if let Some(done) = self.0.take() {
+            done(outcome);
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(done) = self.0.take() {
+            done(Err(Arc::new(StoreError::Closed)));
+        }
+    }
+}
+
+fn bytes_of(changes: &[Node]) -> usize {
+    let bytes: u64 = changes
+        .iter()
+        .map(|node| {
+            let fields = node.fields.iter();
+            size::of_soul(&node.soul)
+                + fields
+                    .map(|(key, field)| size::of_field(key, field))
+                    .sum::<u64>()
+        })
+        .sum();
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
