@@ -203,15 +203,21 @@ impl Allowance {
         }
         if let Some(left) = &mut self.left {
             let size = match value {
-                Value::Text(text) if !text.is_empty() => {
-                    text.chars().map(|c| c.len_utf16() as u64).sum()
-                }
+                Value::Text(text) if !text.is_empty() => utf16_length(text),
                 _ => 9,
             };
             *left = left.saturating_sub(size);
             self.spent = *left == 0;
         }
         true
+    }
+}
+
+fn utf16_length(text: &str) -> u64 {
+    if text.is_ascii() {
+        text.len() as u64
+    } else {
+        text.encode_utf16().count() as u64
     }
 }
 

@@ -72,13 +72,13 @@ fn string(out: &mut impl Sink, text: &str) {
     out.piece("\"");
 }
 
-fn string_inside(out: &mut impl Sink, text: &str) {
-    let mut done = 0;
-    for (at, &byte) in text.as_bytes().iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.piece(&text[done..at]);
+fn string_inside(out: &mut impl Sink, mut text: &str) {
+    loop {
+        let (plain, rest) = text.split_at(plain_length(text.as_bytes()));
+        out.piece(plain);
+        let Some(&byte) = rest.as_bytes().first() else {
+            return;
+        };
         match byte {
             b'"' => out.piece("\\\""),
             b'\\' => out.piece("\\\\"),
@@ -90,9 +90,24 @@ fn string_inside(out: &mut impl Sink, text: &str) {
             0x10.. => out.piece(HIGH[usize::from(byte & 0xf)]),
             _ => out.piece(LOW[usize::from(byte)]),
         }
-        done = at + 1;
+        text = &rest[1..];
     }
-    out.piece(&text[done..]);
+}
+
+/// How many bytes stand as they are before the first that is escaped, which is always a character of its own.
+fn plain_length(text: &[u8]) -> usize {
+    const STEP: usize = 16;
+    let is_plain = |byte: &u8| *byte >= 0x20 && *byte != b'"' && *byte != b'\\';
+    // All of a step, without looking which: that is done for many bytes at once.
+    let steps = text.chunks_exact(STEP);
+    let plain = steps.take_while(|step| step.iter().fold(true, |all, byte| all & is_plain(byte)));
+    let begun = plain.count() * STEP;
+    let rest = &text[begun..];
+    begun
+        + rest
+            .iter()
+            .position(|byte| !is_plain(byte))
+            .unwrap_or(rest.len())
 }
 
 /// U+0000 to U+000F; those with a short form are not taken from here.

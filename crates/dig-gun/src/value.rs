@@ -2,7 +2,7 @@
 
 mod order;
 
-pub(crate) use order::{utf16_order, utf16_rank};
+pub(crate) use order::utf16_order;
 
 use std::{cmp::Ordering, fmt, sync::Arc};
 

@@ -3,7 +3,6 @@
 use super::{Field, Node, field_weight};
 use crate::value::{Key, Soul, State, Value};
 use std::{
-    cmp::Ordering,
     collections::{BTreeMap, btree_map},
     time::Duration,
 };
@@ -29,6 +28,17 @@ impl Default for DeferredConfig {
     }
 }
 
+impl DeferredConfig {
+    /// These bytes, if they may be taken.
+    const fn room_for(&self, bytes: usize) -> Result<usize, NotDeferred> {
+        if bytes <= self.max_bytes {
+            Ok(bytes)
+        } else {
+            Err(NotDeferred::Full)
+        }
+    }
+}
+
 /// Fields that wait for their time, within bounds.
 #[derive(Debug, Default)]
 pub struct Deferred {
@@ -48,7 +58,8 @@ impl Deferred {
         }
     }
 
-    /// Keeps this field until its time; what is kept already is kept once. What is due already is kept too, until [`due`](Self::due) is asked.
+    /// Keeps this field until its time; what is kept already is kept once. What is due already is kept too, until
+    /// [`due`](Self::due) is asked.
     pub fn hold(
         &mut self,
         clock: State,
@@ -57,33 +68,24 @@ impl Deferred {
         field: Field,
     ) -> Result<(), NotDeferred> {
         let ahead = field.state.get() - clock.get();
-        if ahead > self.config.horizon.as_secs_f64() * 1000.0 {
-            return Err(NotDeferred::TooFarAhead {
-                ahead,
-                horizon: self.config.horizon,
-            });
+        let horizon = self.config.horizon;
+        if ahead > horizon.as_secs_f64() * 1000.0 {
+            return Err(NotDeferred::TooFarAhead { ahead, horizon });
         }
+        let is_room = self.waiting.len() < self.config.max_fields;
         let weight = weight(soul, &key, &field);
         match self.waiting.entry((field.state, soul.clone(), key)) {
+            btree_map::Entry::Occupied(known) if field.value.json_order(known.get()).is_le() => {}
             btree_map::Entry::Occupied(mut known) => {
-                if field.value.json_order(known.get()) == Ordering::Greater {
-                    let left = self.bytes - known.get().weight();
-                    let bytes = left + field.value.weight();
-                    if bytes > self.config.max_bytes {
-                        return Err(NotDeferred::Full);
-                    }
-                    self.bytes = bytes;
-                    known.insert(field.value);
-                }
+                let others = self.bytes - known.get().weight();
+                self.bytes = self.config.room_for(others + field.value.weight())?;
+                known.insert(field.value);
             }
-            btree_map::Entry::Vacant(place) => {
-                let bytes = self.bytes + weight;
-                if bytes > self.config.max_bytes {
-                    return Err(NotDeferred::Full);
-                }
-                self.bytes = bytes;
+            btree_map::Entry::Vacant(place) if is_room => {
+                self.bytes = self.config.room_for(self.bytes + weight)?;
                 place.insert(field.value);
             }
+            btree_map::Entry::Vacant(_) => return Err(NotDeferred::Full),
         }
         Ok(())
     }
@@ -113,6 +115,11 @@ impl Deferred {
         self.waiting
             .first_key_value()
             .map(|((state, ..), _)| *state)
+    }
+
+    /// About how many bytes of memory they take; 0 when none waits.
+    pub const fn weight(&self) -> usize {
+        self.bytes
     }
 
     /// How many fields wait.

@@ -44,6 +44,9 @@ impl Graph {
         let Json::Object(fields) = data else {
             return Err(InvalidData::NotAnObject(kind(&data)));
         };
+        if link(&fields).is_some() {
+            return Err(InvalidData::NotAnObject("a link"));
+        }
         let mut graph = Self::new();
         // A stack of its own, so that no nesting is too deep.
         let mut left = vec![(soul.as_str().to_owned(), soul, fields)];
@@ -73,6 +76,11 @@ impl Graph {
     }
 }
 
+/// The text of the soul, if this object is a link.
+fn link(fields: &serde_json::Map<String, Json>) -> Option<&str> {
+    (fields.len() == 1).then(|| fields.get("#")?.as_str())?
+}
+
 /// The soul of an object within another, and whether it is a mere link to it.
 fn child(
     parent: &Soul,
@@ -80,7 +88,7 @@ fn child(
     fields: &serde_json::Map<String, Json>,
     path: &str,
 ) -> Result<(Soul, bool), InvalidData> {
-    if let (1, Some(Json::String(soul))) = (fields.len(), fields.get("#")) {
+    if let Some(soul) = link(fields) {
         return Ok((name_at(Soul::new(soul), path)?, true));
     }
     let named = fields

@@ -17,10 +17,8 @@ pub(crate) fn utf16_order(a: &str, b: &str) -> Ordering {
     }
 }
 
-/// A byte of UTF-8 such that texts of these bytes compare as JavaScript compares the texts. No two bytes of UTF-8 become one.
-///
-/// A lead byte of U+E000 to U+FFFF (0xEE, 0xEF) goes behind those of what is beyond U+FFFF (0xF0 to 0xF4).
-pub(crate) const fn utf16_rank(byte: u8) -> u8 {
+/// What to compare in place of this byte of UTF-8, so that the order is that of UTF-16. A lead byte of U+E000 to U+FFFF (0xEE, 0xEF) goes behind those of what is beyond U+FFFF (0xF0 to 0xF4).
+const fn utf16_rank(byte: u8) -> u8 {
     match byte {
         0xEE | 0xEF => byte + 0x10,
         _ => byte,
