@@ -7,24 +7,48 @@
 //! Everything here blocks and belongs on threads that may: [`Writer`] has one of its own.
 
 mod config;
+mod find;
 mod memory;
 mod size;
 mod writer;
 
 pub use self::{
     config::StoreConfig,
+    find::Found,
     memory::MemoryStorage,
     writer::{Done, Waiting, Writer, WriterLimits},
 };
 
-use crate::{graph::Node, value::Soul};
+use crate::{
+    graph::{Field, Node},
+    lex::{Lex, Query},
+    value::{Key, Soul},
+};
 use dig_types::Timestamp;
-use std::{fmt, io, path::PathBuf};
+use std::{fmt, io, ops::ControlFlow, path::PathBuf};
 
 /// Keeps nodes. All methods may block; the implementers are [`MemoryStorage`] and `DiskStorage`.
+///
+/// What is handed to a closure must not be waited for by it: it runs while the store is being read, and must not use the
+/// store itself.
 pub trait Storage: Send + Sync + fmt::Debug {
-    /// The whole node; `None` if nothing of it is kept.
-    fn load(&self, soul: &Soul) -> Result<Option<Node>, StoreError>;
+    /// Hands out the fields of a node whose keys are in this range, in order or from the last to the first, until told to
+    /// stop. Whether anything of the node is kept, in the range or not.
+    fn scan(
+        &self,
+        soul: &Soul,
+        keys: &Lex,
+        reverse: bool,
+        take: &mut dyn FnMut(Key, Field) -> ControlFlow<()>,
+    ) -> Result<bool, StoreError>;
+
+    /// Hands out the souls in this range, in order or from the last to the first, until told to stop.
+    fn souls(
+        &self,
+        range: &Lex,
+        reverse: bool,
+        take: &mut dyn FnMut(Soul) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
 
     /// Keeps these fields, all of them or none, over whatever was there: durable when this returns. Of a field that is named
     /// twice the later one stays. A node without fields changes nothing.
@@ -38,6 +62,23 @@ pub trait Storage: Send + Sync + fmt::Debug {
 
     /// How much is kept.
     fn usage(&self) -> Usage;
+
+    /// The whole node; `None` if nothing of it is kept. Whoever commits sets how long a node can be, and so the memory this
+    /// takes; [`Self::find`] has a bound of its own.
+    fn load(&self, soul: &Soul) -> Result<Option<Node>, StoreError> {
+        find::load(self, soul)
+    }
+
+    /// These fields of a node, as far as there are any; `None` if nothing of the node is kept.
+    fn load_fields(&self, soul: &Soul, keys: &[Key]) -> Result<Option<Node>, StoreError> {
+        find::load_fields(self, soul, keys)
+    }
+
+    /// What a query asks for: nodes with at least one field each, in order of their souls (the other way round if it is
+    /// asked for from the end). Stops when the fields found weigh `max_bytes` in memory.
+    fn find(&self, query: &Query, max_bytes: usize) -> Result<Found, StoreError> {
+        find::find(self, query, max_bytes)
+    }
 }
 
 /// How much a store keeps.

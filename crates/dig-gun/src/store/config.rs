@@ -1,7 +1,11 @@
 //! How much a store keeps, and how long.
 
 use super::Usage;
+use dig_types::Timestamp;
 use std::time::Duration;
+
+/// How exactly it is known when a soul was written: one that is written often need not be filed anew each time.
+const STEP: Duration = Duration::from_secs(60);
 
 /// Bounds of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,4 +40,9 @@ impl StoreConfig {
     pub(super) const fn is_exceeded_by(&self, usage: Usage) -> bool {
         usage.bytes > self.max_bytes || usage.souls > self.max_souls
     }
+}
+
+/// Whether a soul on record as written at `recorded` is to be filed anew when it is written at `at`.
+pub(super) fn is_newer(recorded: Timestamp, at: Timestamp) -> bool {
+    at >= recorded + STEP
 }

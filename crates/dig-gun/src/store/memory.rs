@@ -1,10 +1,15 @@
 //! A store that lasts as long as its process.
 
-use super::{Storage, StoreConfig, StoreError, Usage, size};
-use crate::{graph::Node, value::Soul};
+use super::{Storage, StoreConfig, StoreError, Usage, config, size};
+use crate::{
+    graph::{Field, Node},
+    lex::{Lex, Range},
+    value::{Key, Soul},
+};
 use dig_types::Timestamp;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::{Bound, ControlFlow},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -53,8 +58,37 @@ impl Default for MemoryStorage {
 }
 
 impl Storage for MemoryStorage {
-    fn load(&self, soul: &Soul) -> Result<Option<Node>, StoreError> {
-        Ok(self.kept().nodes.get(soul).map(|record| record.node.clone()))
+    fn scan(
+        &self,
+        soul: &Soul,
+        keys: &Lex,
+        reverse: bool,
+        take: &mut dyn FnMut(Key, Field) -> ControlFlow<()>,
+    ) -> Result<bool, StoreError> {
+        let kept = self.kept();
+        let Some(record) = kept.nodes.get(soul) else {
+            return Ok(false);
+        };
+        if let Some(bounds) = bounds(keys, Key::bound) {
+            let fields = record.node.fields.range(bounds);
+            let fields = fields.map(|(key, field)| (key.clone(), field.clone()));
+            hand_out(fields, reverse, |(key, field)| take(key, field));
+        }
+        Ok(true)
+    }
+
+    fn souls(
+        &self,
+        range: &Lex,
+        reverse: bool,
+        take: &mut dyn FnMut(Soul) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        if let Some(bounds) = bounds(range, Soul::bound) {
+            let kept = self.kept();
+            let souls = kept.nodes.range(bounds).map(|(soul, _)| soul.clone());
+            hand_out(souls, reverse, take);
+        }
+        Ok(())
     }
 
     fn commit(&self, changes: &[Node], at: Timestamp) -> Result<Vec<Soul>, StoreError> {
@@ -88,6 +122,25 @@ impl Storage for MemoryStorage {
     }
 }
 
+/// The range's bounds as names; `None` if nothing can be between them.
+fn bounds<Name>(range: &Lex, name: impl Fn(&str) -> Name) -> Option<(Bound<Name>, Bound<Name>)> {
+    let Range { from, to } = range.range()?;
+    Some((from.map(|from| name(&from)), to.map(|to| name(&to))))
+}
+
+fn hand_out<T>(
+    mut these: impl DoubleEndedIterator<Item = T>,
+    reverse: bool,
+    mut take: impl FnMut(T) -> ControlFlow<()>,
+) {
+    // Told to stop: nothing remains to be done.
+    let _ = if reverse {
+        these.by_ref().rev().try_for_each(&mut take)
+    } else {
+        these.try_for_each(&mut take)
+    };
+}
+
 impl Kept {
     fn keep(&mut self, change: &Node, at: Timestamp) {
         let soul = &change.soul;
@@ -107,7 +160,7 @@ impl Kept {
         let Some(record) = self.nodes.get_mut(soul) else {
             return;
         };
-        if record.written != at {
+        if config::is_newer(record.written, at) {
             self.ages.remove(&(record.written, record.id, soul.clone()));
             self.ages.insert((at, record.id, soul.clone()));
             record.written = at;
