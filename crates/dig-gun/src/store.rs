@@ -7,6 +7,7 @@
 //! Everything here blocks and belongs on threads that may: [`Writer`] has one of its own.
 
 mod config;
+mod disk;
 mod find;
 mod memory;
 mod size;
@@ -14,6 +15,7 @@ mod writer;
 
 pub use self::{
     config::StoreConfig,
+    disk::DiskStorage,
     find::Found,
     memory::MemoryStorage,
     writer::{Done, Waiting, Writer, WriterLimits},
@@ -27,7 +29,7 @@ use crate::{
 use dig_types::Timestamp;
 use std::{fmt, io, ops::ControlFlow, path::PathBuf};
 
-/// Keeps nodes. All methods may block; the implementers are [`MemoryStorage`] and `DiskStorage`.
+/// Keeps nodes. All methods may block; the implementers are [`MemoryStorage`] and [`DiskStorage`].
 ///
 /// What is handed to a closure must not be waited for by it: it runs while the store is being read, and must not use the
 /// store itself.
