@@ -1,6 +1,10 @@
 //! What a Gun graph is made of: souls, keys, states and values.
 
 mod order;
+#[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use order::utf16_order;
 
