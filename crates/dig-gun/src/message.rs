@@ -19,10 +19,13 @@
 
 mod dam;
 mod fault;
+mod given;
 mod graph;
 mod id;
 mod loose;
+mod meta;
 mod parse;
+mod reading;
 mod write;
 
 pub use dam::Dam;

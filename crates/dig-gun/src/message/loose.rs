@@ -116,3 +116,35 @@ impl<'de> Visitor<'de> for LooseVisitor {
         Ok(Loose::Object)
     }
 }
+
+/// What no graph, node or map of states can be: taken, noted and left.
+macro_rules! not_an_object {
+    ($self:ident => $reject:expr) => {
+        fn visit_bool<E>($self, _: bool) -> Result<Self::Value, E> {
+            Ok($reject)
+        }
+
+        fn visit_i64<E>($self, _: i64) -> Result<Self::Value, E> {
+            Ok($reject)
+        }
+
+        fn visit_u64<E>($self, _: u64) -> Result<Self::Value, E> {
+            Ok($reject)
+        }
+
+        fn visit_f64<E>($self, _: f64) -> Result<Self::Value, E> {
+            Ok($reject)
+        }
+
+        fn visit_str<E>($self, _: &str) -> Result<Self::Value, E> {
+            Ok($reject)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>($self, mut list: A) -> Result<Self::Value, A::Error> {
+            while list.next_element::<IgnoredAny>()?.is_some() {}
+            Ok($reject)
+        }
+    };
+}
+
+pub(super) use not_an_object;

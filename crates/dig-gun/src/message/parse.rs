@@ -3,8 +3,9 @@
 use super::{
     Body, Dam, Message, MessageId, WireLimits,
     fault::{Fault, ParseError},
-    graph::{GraphSeed, Reading},
+    graph::GraphSeed,
     loose::{Loose, Text},
+    reading::Reading,
 };
 use crate::{graph::Node, lex::Query};
 use serde::{
@@ -268,7 +269,8 @@ fn error(given: &Loose<'_>) -> Option<Arc<str>> {
 
 /// The text, cut to what is kept of one.
 fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(Dam::MAX_TEXT)]
+    let end = (0..=Dam::MAX_TEXT.min(text.len())).rfind(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or_default()]
 }
 
 fn short(text: &str) -> Option<Arc<str>> {

@@ -2,12 +2,12 @@
 
 use super::{Body, Dam, Message, MessageId};
 use crate::{
-    graph::{Field, Node},
+    graph::Node,
     text::{write_number, write_state, write_string, write_value},
     value::{Key, Value},
 };
 
-/// A text of so many bytes is written last.
+/// Only texts of more bytes than this are worth putting last.
 const LONG: usize = 2048;
 
 pub(super) fn message(out: &mut String, message: &Message) {
@@ -92,19 +92,20 @@ pub(crate) fn graph(out: &mut String, nodes: &[Node]) {
 
 /// Where the longest text is, if any is long.
 fn longest(nodes: &[Node]) -> Option<(usize, &Key)> {
-    let long = |(key, field)| match &<&Field>::clone(&field).value {
-        Value::Text(text) if text.len() >= LONG => Some((text.len(), key)),
-        _ => None,
-    };
-    let texts = nodes.iter().enumerate().flat_map(|(at, node)| {
-        node.fields
-            .iter()
-            .filter_map(long)
-            .map(move |(len, key)| (len, at, key))
-    });
-    texts
-        .max_by_key(|(len, ..)| *len)
-        .map(|(_, at, key)| (at, key))
+    let mut longest = None;
+    let mut record = LONG;
+    for (at, node) in nodes.iter().enumerate() {
+        for (key, field) in &node.fields {
+            match &field.value {
+                Value::Text(text) if text.len() > record => {
+                    record = text.len();
+                    longest = Some((at, key));
+                }
+                _ => {}
+            }
+        }
+    }
+    longest
 }
 
 fn node(out: &mut String, node: &Node, last: Option<&Key>) {
