@@ -190,7 +190,7 @@ impl Storage for DiskStorage {
                 return Ok(false);
             };
             let (id, ..) = record.value();
-            let Some((from, to)) = bounds(keys) else {
+            let Some([from, to]) = bounds(keys) else {
                 return Ok(true);
             };
             let from = match &from {
@@ -228,7 +228,7 @@ impl Storage for DiskStorage {
         reverse: bool,
         take: &mut dyn FnMut(Soul) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
-        let Some((from, to)) = bounds(range) else {
+        let Some([from, to]) = bounds(range) else {
             return Ok(());
         };
         self.read(|transaction| {
@@ -287,10 +287,10 @@ impl Storage for DiskStorage {
 }
 
 /// The range's bounds as they lie in the file; `None` if nothing can be between them.
-fn bounds(range: &Lex) -> Option<(Bound<Vec<u8>>, Bound<Vec<u8>>)> {
+fn bounds(range: &Lex) -> Option<[Bound<Vec<u8>>; 2]> {
     let Range { from, to } = range.range()?;
     let ordered = |text: String| layout::to_ordered(&text).into_owned();
-    Some((from.map(ordered), to.map(ordered)))
+    Some([from.map(ordered), to.map(ordered)])
 }
 
 impl fmt::Debug for DiskStorage {

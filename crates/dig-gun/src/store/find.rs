@@ -95,7 +95,7 @@ impl Finding<'_> {
         let mut cut = false;
         // Every whole node takes at least 1 of the budget.
         let most = match self.query.key {
-            None => self.query.budget.map_or(1, |budget| budget as usize),
+            None => self.query.budget.map_or(1, |budget| budget.max(1) as usize),
             Some(_) => MOST_SOULS,
         };
         storage.souls(range, self.query.reverse, &mut |soul| {

@@ -93,10 +93,16 @@ impl Storage for MemoryStorage {
 
     fn commit(&self, changes: &[Node], at: Timestamp) -> Result<Vec<Soul>, StoreError> {
         let mut kept = self.kept();
-        for change in changes.iter().filter(|change| !change.fields.is_empty()) {
+        let mut in_order: Vec<&Node> = changes
+            .iter()
+            .filter(|change| !change.fields.is_empty())
+            .collect();
+        // Of one age, souls go in their order.
+        in_order.sort_by(|a, b| a.soul.cmp(&b.soul));
+        for change in &in_order {
             kept.keep(change, at);
         }
-        Ok(kept.make_room(&self.config, changes))
+        Ok(kept.make_room(&self.config, &in_order))
     }
 
     fn expire(&self, now: Timestamp, budget: usize) -> Result<Vec<Soul>, StoreError> {
@@ -174,7 +180,7 @@ impl Kept {
         self.usage.bytes = self.usage.bytes + record.bytes - before;
     }
 
-    fn make_room(&mut self, config: &StoreConfig, changes: &[Node]) -> Vec<Soul> {
+    fn make_room(&mut self, config: &StoreConfig, changes: &[&Node]) -> Vec<Soul> {
         let mut gone = Vec::new();
         if !config.is_exceeded_by(self.usage) {
             return gone;
