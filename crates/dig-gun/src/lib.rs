@@ -1,5 +1,6 @@
 //! The Gun graph: a graph of nodes that every peer may write, that merges without conflict, and that gun.js speaks.
 
+pub mod client;
 pub mod dedupe;
 pub mod frame;
 pub mod graph;

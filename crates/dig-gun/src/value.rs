@@ -8,6 +8,7 @@ mod tests;
 
 pub(crate) use order::utf16_order;
 
+use dig_types::Timestamp;
 use std::{cmp::Ordering, fmt, sync::Arc};
 
 /// The name of a node: any text that is not empty, of at most [`Soul::MAX_LEN`] bytes. Ordered as JavaScript orders text, by
@@ -115,6 +116,12 @@ impl State {
     /// Milliseconds since 1970.
     pub const fn get(self) -> f64 {
         self.0
+    }
+}
+
+impl From<Timestamp> for State {
+    fn from(time: Timestamp) -> Self {
+        Self(time.as_millis() as f64)
     }
 }
 
