@@ -60,12 +60,15 @@ impl NumberText {
             end: ROOM,
         };
         let mut left = number.abs() as u64;
-        loop {
-            this.push_front(b'0' + (left % 10) as u8);
-            left /= 10;
-            if left == 0 {
-                break;
-            }
+        // Two digits a division, which is what takes the time.
+        while left >= 10 {
+            let pair = (left % 100) as u8;
+            left /= 100;
+            this.push_front(b'0' + pair % 10);
+            this.push_front(b'0' + pair / 10);
+        }
+        if left > 0 || this.start == ROOM {
+            this.push_front(b'0' + left as u8);
         }
         if number < 0.0 {
             this.push_front(b'-');

@@ -21,7 +21,13 @@ fn string_of(text: &str) -> String {
 #[test]
 fn numbers_are_written_as_javascript_does() {
     let expected = [
+        // Two texts are as short and as near: the even one (ECMA-262 §6.1.6.1.20, step 5 note 2).
+        (766_286_794_584_371.25, "766286794584371.2"),
+        (1_796_030_892_413.156_25, "1796030892413.1562"),
         (0.0, "0"),
+        (10.0, "10"),
+        (100.0, "100"),
+        (-1_000_001.0, "-1000001"),
         (-0.0, "0"),
         (5.0, "5"),
         (-7.0, "-7"),
