@@ -51,15 +51,8 @@ pub fn verify(clock: State, soul: &Soul, key: &Key, field: &Field) -> Result<(),
     {
         return Err(SeaError::Forgotten);
     }
-    if name == "~@" {
-        let alias = link(&field.value).ok_or(SeaError::NoData)?;
-        let same = alias.as_str().strip_prefix("~@") == Some(key.as_str());
-        return same.then_some(()).ok_or(SeaError::OtherAlias);
-    }
-    if name.starts_with("~@") {
-        let user = link(&field.value).ok_or(SeaError::NoAlias)?;
-        let same = user.as_str() == key.as_str();
-        return same.then_some(()).ok_or(SeaError::OtherAlias);
+    if let Some(alias) = name.strip_prefix("~@") {
+        return is_listed(alias, key, &field.value);
     }
     if let Some(owner) = owner(name) {
         return signature::verify(&owner, soul, key, field);
@@ -101,11 +94,27 @@ fn is_hash_of(key: &Key, value: &Value) -> bool {
             .is_ok_and(|hash| hash == digest)
 }
 
-/// The soul that a value links to; texts and other values that are not empty count as links to nowhere.
-fn link(value: &Value) -> Option<&Soul> {
+/// Whether a list of aliases (that of no alias) or of an alias's users links to where the key says.
+fn is_listed(alias: &str, key: &Key, value: &Value) -> Result<(), SeaError> {
+    let same = match value {
+        Value::Link(soul) if alias.is_empty() => {
+            soul.as_str().strip_prefix("~@") == Some(key.as_str())
+        }
+        Value::Link(soul) => soul.as_str() == key.as_str(),
+        empty if is_empty(empty) && alias.is_empty() => return Err(SeaError::NoData),
+        empty if is_empty(empty) => return Err(SeaError::NoAlias),
+        _ => false,
+    };
+    same.then_some(()).ok_or(SeaError::OtherAlias)
+}
+
+/// Whether JavaScript takes it for false.
+fn is_empty(value: &Value) -> bool {
     match value {
-        Value::Link(soul) => Some(soul),
-        _ => None,
+        Value::Null | Value::Bool(false) => true,
+        Value::Number(number) => number.get() == 0.0,
+        Value::Text(text) => text.is_empty(),
+        Value::Bool(true) | Value::Link(_) => false,
     }
 }
 
@@ -137,13 +146,13 @@ pub enum SeaError {
     /// It is older than the node keeps (`<?`). gun.js drops it and says nothing.
     #[error("Data is older than this node keeps.")]
     Forgotten,
-    /// The list of aliases holds something else than links.
+    /// The list of aliases would lose an alias.
     #[error("Data must exist!")]
     NoData,
-    /// A list of an alias's users holds something else than links.
+    /// The list of an alias's users would lose one.
     #[error("Alias must exist!")]
     NoAlias,
-    /// A link does not go where its key says.
+    /// It is no link to where its key says.
     #[error("Alias not same!")]
     OtherAlias,
     /// The public key that a user's node states is not that of its soul.
