@@ -14,8 +14,8 @@
 //!
 //! A client is no relay: it answers nobody's queries and passes nothing on.
 
-mod backoff;
-mod chance;
+pub(crate) mod backoff;
+pub(crate) mod chance;
 mod config;
 mod core;
 pub(crate) mod dial;
