@@ -9,6 +9,28 @@
 //! What remains is the greatest of all writes in the order of (state, JSON text), so merging is commutative, associative and
 //! idempotent: whoever got the same writes, in any order and however often, holds the same. Nothing is deleted; a tombstone
 //! is a [`Value::Null`].
+//!
+//! ```
+//! use dig_gun::{
+//!     graph::{Graph, Node},
+//!     value::{Key, Soul, State, Value},
+//! };
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (soul, name) = (Soul::new("mark")?, Key::new("name")?);
+//! let at = |milliseconds| State::new(milliseconds).ok_or("not finite");
+//! let mut graph = Graph::new();
+//! let now = at(1_700_000_000_000.0)?;
+//! let first = Node::new(soul.clone()).with(name.clone(), Value::text("Mark"), now);
+//! let at_once = Node::new(soul.clone()).with(name.clone(), Value::text("Marc"), now);
+//! for write in [&first, &at_once, &first] {
+//!     graph.merge(now, write);
+//! }
+//! let held = graph.get(&soul).and_then(|node| node.fields.get(&name));
+//! assert_eq!(held.map(|field| &field.value), Some(&Value::text("Mark")), "k is behind c");
+//! # Ok(())
+//! # }
+//! ```
 
 mod deferred;
 mod json;
@@ -112,9 +134,13 @@ impl Node {
             return merged;
         }
         for (key, field) in &incoming.fields {
-            match decide(clock, self.fields.get(key), field) {
+            let known = self.fields.get_mut(key);
+            match decide(clock, known.as_deref(), field) {
                 Verdict::Take => {
-                    self.fields.insert(key.clone(), field.clone());
+                    match known {
+                        Some(known) => known.clone_from(field),
+                        None => drop(self.fields.insert(key.clone(), field.clone())),
+                    }
                     merged.changed.fields.insert(key.clone(), field.clone());
                 }
                 Verdict::Future(_) => merged.deferred.push((key.clone(), field.clone())),

@@ -108,6 +108,9 @@ pub enum InvalidName {
 pub struct State(f64);
 
 impl State {
+    /// The beginning of 1970.
+    pub const EPOCH: Self = Self(0.0);
+
     /// The state of this number; `None` if it is not finite. -0 becomes 0, as it does on the wire.
     pub fn new(milliseconds: f64) -> Option<Self> {
         milliseconds.is_finite().then_some(Self(milliseconds + 0.0))
@@ -184,6 +187,37 @@ impl Value {
             Self::Link(soul) => soul.as_str().len(),
         };
         size_of::<Self>() + if text > 0 { SHARED + text } else { 0 }
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::text(text)
+    }
+}
+
+impl From<bool> for Value {
+    fn from(yes: bool) -> Self {
+        Self::Bool(yes)
+    }
+}
+
+impl From<i32> for Value {
+    fn from(number: i32) -> Self {
+        Self::Number(Number(number.into()))
+    }
+}
+
+impl From<Number> for Value {
+    fn from(number: Number) -> Self {
+        Self::Number(number)
+    }
+}
+
+/// A link.
+impl From<Soul> for Value {
+    fn from(soul: Soul) -> Self {
+        Self::Link(soul)
     }
 }
 

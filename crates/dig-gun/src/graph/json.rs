@@ -74,6 +74,43 @@ impl Graph {
         }
         Ok(graph)
     }
+
+    /// The nodes that adding this to the set under this soul makes, all of one state. A set is a node whose fields are its members.
+    ///
+    /// An object becomes a node under a [new soul](set_soul), linked from the set. A link, and an object that names its own soul
+    /// (`{"_": {"#": soul}}`), is linked under that soul, and nothing else is written. Anything else becomes a field with a new key.
+    pub fn set_from_json(
+        set: Soul,
+        data: Json,
+        state: State,
+        random: [u8; 16],
+    ) -> Result<Self, InvalidData> {
+        let named = data
+            .as_object()
+            .and_then(|fields| link(fields).or_else(|| named(fields)))
+            .map(|soul| name_at(Soul::new(soul), set.as_str()))
+            .transpose()?;
+        let is_known = named.is_some();
+        let member = named.unwrap_or_else(|| set_soul(state, random));
+        let key = name_at(Key::new(member.as_str()), set.as_str())?;
+        let mut graph = Self::new();
+        let value = match data {
+            Json::Object(_) => {
+                if !is_known {
+                    graph = Self::from_json(member.clone(), data, state)?;
+                }
+                Value::Link(member)
+            }
+            data => plain(&data, &format!("{set}.{key}"))?,
+        };
+        graph.merge(state, &Node::new(set).with(key, value, state));
+        Ok(graph)
+    }
+}
+
+/// The soul that an object gives itself.
+fn named(fields: &serde_json::Map<String, Json>) -> Option<&str> {
+    fields.get("_")?.get("#")?.as_str()
 }
 
 /// The text of the soul, if this object is a link.
@@ -91,11 +128,7 @@ fn child(
     if let Some(soul) = link(fields) {
         return Ok((name_at(Soul::new(soul), path)?, true));
     }
-    let named = fields
-        .get("_")
-        .and_then(|about| about.get("#"))
-        .and_then(Json::as_str);
-    let soul = match named {
+    let soul = match named(fields) {
         Some(soul) => Soul::new(soul),
         None => Soul::new(&format!("{parent}/{key}")),
     };

@@ -262,6 +262,37 @@ fn souls_of_set_members_sort_by_age_and_differ_by_chance() {
     assert_eq!(at(-1.0, u128::MAX).as_str().len(), 12);
 }
 
+#[test]
+fn members_of_a_set_are_links_to_nodes_or_plain_values() {
+    let at = state(1_795_344_990_269.0);
+    let added = |data| {
+        let graph = Graph::set_from_json(soul("list"), data, at, [0; 16]).unwrap();
+        graph.into_nodes().collect::<Vec<_>>()
+    };
+    let new = "mwrq1we5000000000000";
+    let in_list = |name: &str, value| Node::new(soul("list")).with(key(name), value, at);
+    let member = Node::new(soul(new)).with(key("item"), number(1.0), at);
+    assert_eq!(
+        added(json!({"item": 1})),
+        [in_list(new, Value::Link(soul(new))), member]
+    );
+    assert_eq!(
+        added(json!("primitive")),
+        [in_list(new, Value::text("primitive"))]
+    );
+    assert_eq!(added(json!({})), [in_list(new, Value::Link(soul(new)))]);
+    for known in [json!({"#": "known"}), json!({"_": {"#": "known"}, "x": 1})] {
+        assert_eq!(added(known), [in_list("known", Value::Link(soul("known")))]);
+    }
+    let refused = |data| {
+        Graph::set_from_json(soul("list"), data, at, [0; 16])
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(refused(json!([1])).starts_with(&format!("Invalid data: Array at list.{new}:")));
+    assert!(refused(json!({"#": ""})).starts_with("Invalid data: name at list:"));
+}
+
 /// One write of one field.
 #[derive(Debug, Clone)]
 struct Write {

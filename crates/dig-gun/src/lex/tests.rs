@@ -354,7 +354,33 @@ fn naive(query: &Query, node: &Node) -> Vec<Key> {
     taken
 }
 
+/// What a stranger may send as a `get`: its words in any place, with anything in them.
+fn any_get() -> impl Strategy<Value = Json> {
+    let leaf = prop_oneof![
+        Just(Json::Null),
+        any::<bool>().prop_map(Json::from),
+        any::<f64>().prop_map(Json::from),
+        nasty_text().prop_map(Json::from),
+    ];
+    leaf.prop_recursive(3, 24, 6, |inner| {
+        let name = proptest::sample::select(vec!["#", ".", "=", "*", ">", "<", "%", "-", "__proto__"]);
+        let object = proptest::collection::hash_map(name.prop_map(str::to_owned), inner.clone(), 0..6);
+        prop_oneof![
+            3 => object.prop_map(|object| object.into_iter().collect::<serde_json::Map<_, _>>().into()),
+            1 => proptest::collection::vec(inner, 0..4).prop_map(Json::from),
+        ]
+    })
+}
+
 proptest! {
+    #[test]
+    fn whatever_is_asked_is_understood_or_refused(get in any_get()) {
+        if let Ok(query) = Query::parse(&get) {
+            let again = Query::parse(&serde_json::from_str(&written(&query)).unwrap());
+            prop_assert_eq!(again, Ok(query));
+        }
+    }
+
     #[test]
     fn a_query_is_read_back_from_what_is_written(query in query()) {
         let everything = Lex::default();
