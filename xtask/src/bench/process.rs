@@ -1,11 +1,34 @@
 //! Programs that are measured: they run where nothing but loopback exists.
 
+use crate::workspace::{Workspace, cargo};
 use anyhow::{Context as _, ensure};
 use std::{
     io::{BufRead as _, BufReader},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
+    time::Duration,
 };
+
+/// The unit of times in `/proc/PID/stat`: Linux gives user space 100 a second on every machine.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Builds a program in its released form; the folder it is in.
+pub(crate) fn build(workspace: &Workspace, args: &[&str]) -> anyhow::Result<PathBuf> {
+    let status = Command::new(cargo())
+        .args(["build", "--release", "--locked", "--offline", "--quiet"])
+        .args(args)
+        .current_dir(&workspace.root)
+        .status()?;
+    ensure!(status.success(), "cargo build {} failed", args.join(" "));
+    Ok(release(workspace))
+}
+
+/// Where cargo puts programs in their released form.
+pub(crate) fn release(workspace: &Workspace) -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let target = target.unwrap_or_else(|| workspace.root.join("target"));
+    target.join("release")
+}
 
 /// A program that runs until it is dropped.
 pub(crate) struct Running {
@@ -15,13 +38,17 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(program: &Path, args: &[&str]) -> anyhow::Result<Self> {
-        let mut child = Command::new(program)
-            .args(args)
+        Self::spawn(Command::new(program).args(args))
+    }
+
+    /// Starts what this command says.
+    pub(crate) fn spawn(command: &mut Command) -> anyhow::Result<Self> {
+        let mut child = command
             .env("DIGNET_NO_DEFAULTS", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .with_context(|| format!("{} does not start", program.display()))?;
+            .with_context(|| format!("{} does not start", command.get_program().display()))?;
         let out = child.stdout.take().context("no standard output")?;
         Ok(Self {
             child,
@@ -47,12 +74,30 @@ impl Running {
 
     /// Most memory it has had resident so far, in bytes.
     pub(crate) fn peak_memory(&self) -> anyhow::Result<u64> {
+        self.status("VmHWM:")
+    }
+
+    /// The memory it has resident, in bytes.
+    pub(crate) fn memory(&self) -> anyhow::Result<u64> {
+        self.status("VmRSS:")
+    }
+
+    /// The CPU time that all its threads have taken.
+    pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // The second field, the name, may hold anything; fields are counted from its end.
+        let (_, fields) = stat.rsplit_once(')').context("no name in /proc/PID/stat")?;
+        let mut fields = fields.split_whitespace().skip(11);
+        let mut ticks =
+            || -> anyhow::Result<u64> { Ok(fields.next().context("no times")?.parse()?) };
+        Ok(TICK * u32::try_from(ticks()? + ticks()?)?)
+    }
+
+    fn status(&self, name: &str) -> anyhow::Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let peak = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))
-            .context("no VmHWM")?;
-        let kib: u64 = peak.trim().trim_end_matches(" kB").parse()?;
+        let value = status.lines().find_map(|line| line.strip_prefix(name));
+        let value = value.with_context(|| format!("no {name}"))?;
+        let kib: u64 = value.trim().trim_end_matches(" kB").parse()?;
         Ok(kib * 1024)
     }
 }

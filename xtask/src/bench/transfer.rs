@@ -1,14 +1,16 @@
 //! A whole transfer over loopback, verified and on disk, beside what the machine can copy at most.
 
-use super::process::{Running, field, is_event, output};
+use super::{
+    namespace,
+    process::{Running, build, field, is_event, output},
+};
 use crate::workspace::Workspace;
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use clap::Args;
 use std::{
     fs::File,
     io::Write as _,
     path::{Path, PathBuf},
-    process::Command,
     time::Instant,
 };
 
@@ -47,8 +49,8 @@ struct Programs {
 }
 
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()> {
-    if !only_loopback()? {
-        return run_in_namespace(options);
+    if !namespace::only_loopback()? {
+        return namespace::run_again();
     }
     let programs = Programs::build(workspace)?;
     let dir = options
@@ -192,21 +194,8 @@ fn report(rounds: &[Round], options: &Options) {
 
 impl Programs {
     fn build(workspace: &Workspace) -> anyhow::Result<Self> {
-        let build = |args: &[&str]| -> anyhow::Result<()> {
-            let status = Command::new("cargo")
-                .args(["build", "--release", "--locked", "--offline", "--quiet"])
-                .args(args)
-                .current_dir(&workspace.root)
-                .status()?;
-            ensure!(status.success(), "cargo build {} failed", args.join(" "));
-            Ok(())
-        };
-        build(&["--package", "dig-cli"])?;
-        build(&["--package", "dig", "--example", "reference"])?;
-        let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-        let release = target
-            .unwrap_or_else(|| workspace.root.join("target"))
-            .join("release");
+        build(workspace, &["--package", "dig", "--example", "reference"])?;
+        let release = build(workspace, &["--package", "dig-cli"])?;
         Ok(Self {
             dignet: release.join("dignet"),
             reference: release.join("examples/reference"),
@@ -232,43 +221,4 @@ fn fill(path: &Path, bytes: u64, sparse: bool) -> anyhow::Result<()> {
         file.write_all(&piece)?;
     }
     Ok(file.sync_all()?)
-}
-
-/// Whether this process has no network but loopback.
-fn only_loopback() -> anyhow::Result<bool> {
-    let interfaces =
-        std::fs::read_dir("/sys/class/net").context("no /sys/class/net; this runs on Linux")?;
-    Ok(interfaces
-        .flatten()
-        .all(|interface| interface.file_name() == "lo"))
-}
-
-/// Runs this very command again where there is no network but loopback. `/sys` is mounted anew, since it shows the network
-/// of whoever mounted it.
-fn run_in_namespace(options: &Options) -> anyhow::Result<()> {
-    let this = std::env::current_exe()?;
-    let mut script =
-        "mount -t sysfs sysfs /sys && ip link set lo up && exec \"$0\" bench transfer \"$@\""
-            .to_owned();
-    script.insert_str(0, "set -e; ");
-    let mut command = Command::new("unshare");
-    command
-        .args(["--net", "--mount", "sh", "-c", &script])
-        .arg(this);
-    command.args([
-        "--mib",
-        &options.mib.to_string(),
-        "--runs",
-        &options.runs.to_string(),
-        "--dir",
-    ]);
-    command.arg(&options.dir);
-    if options.huge {
-        command.arg("--huge");
-    }
-    ensure!(
-        command.status()?.success(),
-        "the benchmark failed; it needs root, for a network namespace"
-    );
-    Ok(())
 }
