@@ -6,6 +6,7 @@ pub mod frame;
 pub mod graph;
 pub mod lex;
 pub mod message;
+pub mod relay;
 pub mod sea;
 pub mod store;
 pub mod text;

@@ -1,0 +1,166 @@
+//! Connections, their limits and their pace.
+
+use super::{Core, Now, Output, Pace, subscriptions::Interest};
+use crate::{
+    message::{Dam, Message},
+    relay::{
+        bucket::{Bucket, Rate},
+        limits::{Limits, Origin},
+    },
+};
+use std::{collections::HashSet, fmt, net::IpAddr, sync::Arc};
+
+/// A connection of a relay, its number since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in super::super) struct ConnId(pub(super) u64);
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum From {
+    /// Somebody at this address dialled.
+    Dialled(IpAddr),
+    /// We dialled the relay of this number in the list of those that we join.
+    Joined(usize),
+}
+
+/// Why somebody is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(in super::super) enum Turned {
+    /// There are [`Limits::connections`].
+    #[error("this relay has as many connections as it takes; try another relay, or later")]
+    Full,
+    /// There are [`Limits::connections_per_origin`] from there.
+    #[error("your network has as many connections to this relay as it may; close some")]
+    TooMany,
+}
+
+/// What somebody is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// A client, or not known yet.
+    Unknown,
+    /// A relay, or what behaves like one, that came to us.
+    Relay,
+    /// A relay that we joined.
+    Joined(usize),
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) role: Role,
+    /// Whose limits it uses; a relay that we joined has none.
+    pub(super) origin: Option<Origin>,
+    /// Whether it said "hi".
+    pub(super) greeted: bool,
+    /// What it follows.
+    pub(super) follows: HashSet<Interest>,
+    /// What it was asked for, and so tells us of.
+    pub(super) asked: HashSet<Interest>,
+    messages: Bucket,
+    bytes: Bucket,
+}
+
+fn rates(limits: &Limits) -> (Rate, Rate) {
+    (
+        Rate::per_second(limits.messages_per_second),
+        Rate::per_second(limits.bytes_per_second),
+    )
+}
+
+impl Core {
+    /// Somebody is here. They are asked for their name at once, as gun.js's relay does.
+    pub(in super::super) fn connected(&mut self, now: Now, from: From) -> Result<ConnId, Turned> {
+        let origin = match from {
+            From::Dialled(address) => Some(Origin::of(address)),
+            From::Joined(_) => None,
+        };
+        if let Some(origin) = origin {
+            if self.connections.len() >= self.limits.connections {
+                self.counters.turned += 1;
+                return Err(Turned::Full);
+            }
+            if !self.origins.connect(now.since, origin) {
+                self.counters.turned += 1;
+                return Err(Turned::TooMany);
+            }
+        }
+        self.connected += 1;
+        self.counters.connected += 1;
+        let conn = ConnId(self.connected);
+        let (messages, bytes) = rates(&self.limits);
+        let connection = Connection {
+            role: match from {
+                From::Dialled(_) => Role::Unknown,
+                From::Joined(number) => Role::Joined(number),
+            },
+            origin,
+            greeted: false,
+            follows: HashSet::new(),
+            asked: HashSet::new(),
+            messages: Bucket::full(now.since, messages),
+            bytes: Bucket::full(now.since, bytes),
+        };
+        self.connections.insert(conn, connection);
+        let hello = Dam::AskPid(Some(Arc::clone(&self.pid)));
+        self.output
+            .push_back(Output::Send(conn, Message::dam(self.ids.next(), hello)));
+        if let From::Joined(number) = from {
+            self.relays.insert(conn);
+            self.on_joined(now, number, conn);
+        }
+        Ok(conn)
+    }
+
+    /// A connection ended.
+    pub(in super::super) fn gone(&mut self, now: Now, conn: ConnId) {
+        let Some(connection) = self.connections.remove(&conn) else {
+            return;
+        };
+        self.subscriptions.remove(conn, &connection.follows);
+        self.relays.remove(&conn);
+        if let Some(origin) = connection.origin {
+            self.origins.disconnect(now.since, origin);
+        }
+        if let Role::Joined(number) = connection.role {
+            self.joins.parted(now.since, number, conn);
+        }
+    }
+
+    /// So many messages and bytes came over a connection: when they may be handled.
+    pub(in super::super) fn pace(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        messages: usize,
+        bytes: usize,
+    ) -> Pace {
+        let (message_rate, byte_rate) = rates(&self.limits);
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return Pace::Now;
+        };
+        self.counters.messages += messages as u64;
+        self.counters.bytes_in += bytes as u64;
+        let count = f64::from(u32::try_from(messages).unwrap_or(u32::MAX));
+        let size = f64::from(u32::try_from(bytes).unwrap_or(u32::MAX));
+        let within = connection.messages.take(now.since, message_rate, count)
+            & connection.bytes.take(now.since, byte_rate, size);
+        let Some(origin) = connection.origin else {
+            return Pace::Now;
+        };
+        let wait = self.origins.read(now.since, origin, messages, bytes);
+        match (wait.is_zero(), within) {
+            (true, true) => Pace::Now,
+            (true, false) => Pace::InTurn,
+            (false, _) => {
+                self.counters.slowed += 1;
+                Pace::After(wait)
+            }
+        }
+    }
+}

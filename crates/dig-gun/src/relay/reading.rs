@@ -1,0 +1,77 @@
+//! Frames, read and checked before anybody waits for them.
+
+use super::core::Incoming;
+use crate::{
+    frame::frames_in,
+    message::{Body, Message, WireLimits},
+    sea::{self, SeaError},
+    value::State,
+};
+use std::sync::Arc;
+
+/// The messages of a frame. What is no message counts as a refused one without a name.
+pub(super) fn read(text: &str, limits: &WireLimits, clock: State) -> Vec<Incoming> {
+    let messages = frames_in(text).map(|element| {
+        let nameless = |error: String| Incoming::Refused {
+            id: None,
+            error: error.into(),
+        };
+        let element = match element {
+            Ok(element) => element,
+            Err(error) => return nameless(error.to_string()),
+        };
+        match Message::parse(&element, limits) {
+            Ok(message) => admit(message, clock),
+            // Nobody waits for a refusal of an answer.
+            Err(refused) => Incoming::Refused {
+                error: refused.to_string().into(),
+                id: refused.id.filter(|_| refused.answers.is_none()),
+            },
+        }
+    });
+    messages.collect()
+}
+
+/// Checks what a message wants to write, as gun.js's relay does: what is signed must be signed right. It is stored as a whole
+/// or not at all, but for fields that are too old for their node, which nobody misses.
+fn admit(mut message: Message, clock: State) -> Incoming {
+    let Body::Put(nodes) = &mut message.body else {
+        return Incoming::Message(message);
+    };
+    for node in nodes
+        .iter_mut()
+        .filter(|node| sea::is_protected(&node.soul))
+    {
+        let mut failed = None;
+        let soul = &node.soul;
+        node.fields
+            .retain(|key, field| match sea::verify(clock, soul, key, field) {
+                Ok(()) => true,
+                Err(SeaError::Forgotten) => false,
+                Err(error) => {
+                    failed.get_or_insert(error);
+                    false
+                }
+            });
+        if let Some(error) = failed {
+            return Incoming::Refused {
+                id: message.id.filter(|_| message.answers.is_none()),
+                error: Arc::from(error.to_string()),
+            };
+        }
+    }
+    Incoming::Message(message)
+}
+
+impl Incoming {
+    /// Whether it may lead to a write.
+    pub(super) const fn is_put(&self) -> bool {
+        matches!(
+            self,
+            Self::Message(Message {
+                body: Body::Put(_),
+                ..
+            })
+        )
+    }
+}
