@@ -34,6 +34,8 @@
 
 mod deferred;
 mod json;
+#[cfg(test)]
+pub(crate) mod samples;
 
 pub use deferred::{Deferred, DeferredConfig, NotDeferred};
 pub use json::{InvalidData, set_soul};

@@ -1,4 +1,4 @@
-use super::*;
+use super::{samples as captured, *};
 use crate::value::{Number, samples};
 use proptest::prelude::*;
 use serde_json::json;
@@ -293,6 +293,49 @@ fn members_of_a_set_are_links_to_nodes_or_plain_values() {
     assert!(refused(json!({"#": ""})).starts_with("Invalid data: name at list:"));
 }
 
+/// A gun.js relay with a writer and a subscriber, frame by frame: each change it pushed, each answer it gave, and which writes it
+/// acknowledged (those that changed something at once).
+#[test]
+fn a_captured_relay_took_the_same_writes() {
+    // The put of the step "1500 ms in the future" has state 1795345062532 and was sent at 6470.
+    const BEGIN: f64 = 1_795_345_062_532.0 - 1500.0 - 6470.0;
+    let mut peer = Peer::default();
+    let mut changes = Vec::new();
+    let (mut asked, mut acknowledged) = (BTreeMap::new(), Vec::new());
+    let (mut pushed, mut acks) = (Vec::new(), Vec::new());
+    for (conn, from_client, t, frame) in
+        captured::frames(include_str!("../../tests/vectors/15-ham-axe.jsonl"))
+    {
+        let clock = state(BEGIN + t);
+        changes.extend(peer.wake(clock));
+        let id = frame["#"].to_string();
+        let answers = frame["@"].to_string();
+        let put = captured::nodes(&frame["put"]);
+        match (from_client, put) {
+            (true, Some(nodes)) => {
+                for node in &nodes {
+                    let changed = peer.take(clock, node);
+                    if !changed.fields.is_empty() {
+                        changes.push(changed);
+                        acknowledged.push(id.clone());
+                    }
+                }
+            }
+            (true, None) => drop(asked.insert(id, Query::parse(&frame["get"]).unwrap())),
+            (false, Some(nodes)) => match asked.get(&answers) {
+                Some(query) => assert_eq!(peer.graph.select(query), nodes, "{query:?}"),
+                None => pushed.extend(nodes),
+            },
+            (false, None) if conn == 1 && frame["ok"] == true => acks.push(answers),
+            (false, None) => {}
+        }
+    }
+    // The first write came before the subscription.
+    assert_eq!(changes[1..], pushed);
+    assert_eq!(acknowledged, acks);
+    assert_eq!((asked.len(), pushed.len(), acks.len()), (5, 11, 11));
+}
+
 /// One write of one field.
 #[derive(Debug, Clone)]
 struct Write {
@@ -348,10 +391,15 @@ impl Peer {
         merged.changed
     }
 
-    fn wake(&mut self, clock: State) {
+    /// What its time has come for, as far as it wins.
+    fn wake(&mut self, clock: State) -> Vec<Node> {
+        let mut woken = Vec::new();
         for node in self.deferred.due(clock) {
-            assert!(self.graph.merge(clock, &node).deferred.is_empty());
+            let merged = self.graph.merge(clock, &node);
+            assert!(merged.deferred.is_empty());
+            woken.push(merged.changed);
         }
+        woken
     }
 
     fn shows_no_future(&self, clock: State) -> bool {

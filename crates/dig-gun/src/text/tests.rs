@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    graph::Node,
+    graph::{Node, samples::nodes},
     value::{Key, Number, Soul, samples::nasty_text},
 };
 use proptest::prelude::*;
@@ -115,30 +115,6 @@ proptest! {
     }
 }
 
-/// The nodes of a captured `put`; none if a field has no state (such answers gun.js once gave to an invalid put).
-fn nodes(put: &str) -> Option<Vec<Node>> {
-    let put: Json = serde_json::from_str(put).unwrap();
-    let node = |(soul, fields): (&String, &Json)| {
-        let mut node = Node::new(Soul::new(soul).unwrap());
-        for (key, value) in fields.as_object().unwrap() {
-            if key == "_" {
-                continue;
-            }
-            let value = match value {
-                Json::Null => Value::Null,
-                Json::Bool(yes) => Value::Bool(*yes),
-                Json::Number(number) => Value::Number(Number::new(number.as_f64()?)?),
-                Json::String(text) => Value::text(text),
-                link => Value::Link(Soul::new(link["#"].as_str()?).ok()?),
-            };
-            let state = State::new(fields["_"][">"][key].as_f64()?)?;
-            node = node.with(Key::new(key).unwrap(), value, state);
-        }
-        Some(node)
-    };
-    put.as_object().unwrap().iter().map(node).collect()
-}
-
 #[test]
 fn the_hashes_of_captured_answers_are_found_again() {
     let vectors = include_str!("../../tests/vectors/hash-vectors.jsonl");
@@ -150,7 +126,7 @@ fn the_hashes_of_captured_answers_are_found_again() {
         let theirs = vector["hash"].as_i64().unwrap();
         assert_eq!(theirs == i64::from(hash(put)), sorted, "{put}");
         texts += usize::from(sorted);
-        let Some(mut nodes) = nodes(put) else {
+        let Some(mut nodes) = nodes(&serde_json::from_str(put).unwrap()) else {
             continue;
         };
         nodes.reverse();
