@@ -20,8 +20,10 @@ use change::Change;
 use dig_types::Timestamp;
 use failure::{nonsense, of_file};
 use redb::{Builder, Database, Error, ReadTransaction, ReadableDatabase};
+#[cfg(unix)]
+use std::fs::File;
 use std::{
-    fmt,
+    fmt, io,
     ops::{Bound, ControlFlow},
     panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
@@ -49,7 +51,7 @@ pub struct DiskStorage {
 impl DiskStorage {
     /// Opens a file, or makes it. Its folder must be there.
     ///
-    /// Reads all of it, for whether it is as it was written: about a second for a GiB that the system has in memory.
+    /// Reads all of it, for whether it is as it was written: under two seconds for a GiB that the system has in memory.
     pub fn open(path: impl Into<PathBuf>, config: StoreConfig) -> Result<Self, StoreError> {
         let path = path.into();
         let (database, usage) = open(&path, &config)?;
@@ -150,6 +152,7 @@ fn open(path: &Path, config: &StoreConfig) -> Result<(Database, Usage), StoreErr
             .set_cache_size(config.cache_bytes)
             .set_check_integrity_on_open(true)
             .create(path)?;
+        keep_name(path)?;
         let transaction = database.begin_write()?;
         let change = Change::begin(&transaction)?;
         let format = change.format()?;
@@ -174,6 +177,21 @@ fn open(path: &Path, config: &StoreConfig) -> Result<(Database, Usage), StoreErr
             expected: layout::THIS_FORMAT,
         }),
     }
+}
+
+/// Has the name of a new file written to the disk too: without it, the file could be gone after a power cut.
+#[cfg(unix)]
+fn keep_name(path: &Path) -> io::Result<()> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Elsewhere a folder is nothing that could be written through.
+#[cfg(not(unix))]
+fn keep_name(_path: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 impl Storage for DiskStorage {

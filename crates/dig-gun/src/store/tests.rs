@@ -238,6 +238,26 @@ fn nothing_expires_if_nothing_is_to() {
 }
 
 #[test]
+fn what_is_longer_than_the_cache_is_kept_too() {
+    let config = StoreConfig {
+        cache_bytes: 1 << 20,
+        ..StoreConfig::default()
+    };
+    let (_folder, stores) = both(&config);
+    for store in stores {
+        let long = texts("long", &["a", "b"], &"x".repeat(8 << 20));
+        store
+            .commit(&[long.clone(), small("b", 1.0)], at(0))
+            .unwrap();
+        assert_eq!(store.load(&soul("long")).unwrap(), Some(long));
+        store
+            .commit(&[texts("long", &["a", "b"], "")], at(0))
+            .unwrap();
+        assert!(store.usage().bytes < 1000, "{:?}", store.usage());
+    }
+}
+
+#[test]
 fn a_file_is_used_by_one_at_a_time() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("gun.redb");

@@ -175,9 +175,19 @@ fn too_much_is_refused_at_once_and_room_comes_back() {
     assert_eq!(scene.told(), ("c", Ok(())));
 }
 
+/// What the writer counts for a small node.
+fn bytes_of_one() -> usize {
+    let scene = scene();
+    scene.submit("a");
+    scene.began.recv().unwrap();
+    let bytes = scene.writer.waiting().bytes;
+    scene.go_on.send(Word::Write).unwrap();
+    bytes
+}
+
 #[test]
 fn bytes_that_wait_and_bytes_of_a_transaction_are_bounded() {
-    let one = 64 + 2 + 24 + 1 + 8;
+    let one = bytes_of_one();
     let limits = WriterLimits {
         waiting_bytes: 4 * one,
         batch_bytes: 2 * one,
