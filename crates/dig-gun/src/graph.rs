@@ -8,7 +8,7 @@
 //!
 //! What remains is the greatest of all writes in the order of (state, JSON text), so merging is commutative, associative and
 //! idempotent: whoever got the same writes, in any order and however often, holds the same. Nothing is deleted; a tombstone
-//! is a [`Value::Null`].
+//! is a [`Value::Null`]. A write that is refused for being too far ahead is as good as one that never came: its writer has to be told.
 //!
 //! ```
 //! use dig_gun::{

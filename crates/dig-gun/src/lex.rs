@@ -144,39 +144,33 @@ impl Query {
         if !self.matches_soul(&node.soul) {
             return selected;
         }
-        let mut take = |key: &Key, field: &crate::graph::Field| {
-            let goes_on = allowance.take(&field.value);
-            if goes_on {
-                selected.fields.insert(key.clone(), field.clone());
-            }
-            goes_on
-        };
-        match &self.key {
+        let everything = Lex::default();
+        let keys = match &self.key {
+            None if allowance.left.is_none() => return node.clone(),
+            None => &everything,
+            Some(KeyQuery::Many(keys)) => keys,
             Some(KeyQuery::One(key)) => {
-                if let Some(field) = node.fields.get(key) {
-                    take(key, field);
+                if let Some((key, field)) = node.fields.get_key_value(key)
+                    && allowance.take(&field.value)
+                {
+                    selected.fields.insert(key.clone(), field.clone());
                 }
+                return selected;
             }
-            ranged => {
-                let all = Lex::default();
-                let lex = match ranged {
-                    Some(KeyQuery::Many(lex)) => lex,
-                    _ => &all,
-                };
-                let mut within = lex.fields(node);
-                let mut next = || {
-                    if self.reverse {
-                        within.next_back()
-                    } else {
-                        within.next()
-                    }
-                };
-                while let Some((key, field)) = next() {
-                    if !take(key, field) {
-                        break;
-                    }
-                }
+        };
+        let mut within = keys.fields(node);
+        let mut next = || {
+            if self.reverse {
+                within.next_back()
+            } else {
+                within.next()
             }
+        };
+        while let Some((key, field)) = next() {
+            if !allowance.take(&field.value) {
+                break;
+            }
+            selected.fields.insert(key.clone(), field.clone());
         }
         selected
     }
