@@ -99,7 +99,10 @@ impl Gun {
     }
 
     /// What is known of this and, from now on, each change of it, until the subscription is dropped. This client's own writes are among
-    /// them.
+    /// them. Gun knows no end of a subscription: relays go on telling this client, which drops it, until the connection ends.
+    ///
+    /// A range ([`Lex`](crate::lex::Lex)) is fully followed by this crate's relays only: gun.js's answer what they hold of it, and then tell
+    /// nothing.
     pub fn subscribe(&self, query: Query) -> Subscription {
         self.0.0.subscribe(query)
     }

@@ -26,7 +26,7 @@ pub struct ClientConfig {
     /// answer from disk into one frame.
     pub max_frame: usize,
     /// How long [`put`](super::Gun::put) waits for an acknowledgement. Default: 10 s: two reconnections, or a relay that does not answer for what changes
-    /// nothing, which takes 5 s to find out.
+    /// nothing, which takes some seconds to find out.
     pub put_timeout: Duration,
     /// How long [`once`](super::Gun::once) waits for an answer. Default: 2 s, several times what a relay takes that answers.
     pub get_patience: Duration,

@@ -177,8 +177,12 @@ impl Core {
                     (_, Some(text)) => Some(readable(&text)),
                     (false, None) => Some("it does not say why".to_owned()),
                 };
-                if let Some(Asked::Write(slot)) = asked {
-                    self.settle(at, id, slot, refused);
+                match asked {
+                    Some(Asked::Write(slot)) => self.settle(at, id, slot, refused),
+                    Some(Asked::Get(_)) if refused.is_some() => {
+                        self.on_nodes(at, id, asked, Vec::new(), false);
+                    }
+                    Some(Asked::Get(_) | Asked::Proof(_)) | None => {}
                 }
             }
             Body::Dam(dam) => relay.on_dam(&dam, message.id, &self.pid, &mut self.chance),
@@ -269,7 +273,9 @@ impl Core {
             self.forget(gone);
         }
         for node in &nodes {
-            self.take(at, node.clone());
+            if self.interests.wants_soul(&node.soul) {
+                self.take(at, node.clone());
+            }
         }
         let parts = self.writes.add(id, nodes, awaited, at.now + patience);
         for (&relay_id, relay) in self.relays.iter_mut().filter(|(_, relay)| relay.is_up()) {
@@ -476,3 +482,6 @@ impl Core {
 fn readable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
+
+#[cfg(test)]
+mod tests;

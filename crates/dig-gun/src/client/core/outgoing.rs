@@ -22,8 +22,9 @@ pub(super) type Slot = (u64, u32);
 const WINDOW: usize = 1024;
 /// Most bytes of memory of the parts under way; the first one goes whatever its size.
 const WINDOW_BYTES: usize = 4 << 20;
-/// How long an acknowledgement is waited for: gun.js's takes a quarter of a second on an idle machine, and some seconds under load.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an acknowledgement is waited for: gun.js's takes a quarter of a second, and more under load. Asking too early costs no more than a
+/// query.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// The same for what was sent before, which gun.js acknowledges only if it was lost.
 const PATIENCE_AGAIN: Duration = Duration::from_secs(1);
 /// How long the answer to what the relay holds is waited for.

@@ -1,0 +1,171 @@
+//! Subscribers: what they hear, and what not.
+
+use super::script::{World, config, field, key, soul, state};
+use crate::{
+    client::{ClientConfig, core::Output},
+    graph::Node,
+    lex::{Lex, Query},
+    value::Value,
+};
+use std::time::Duration;
+
+impl World {
+    fn heard(&mut self) -> Vec<(u64, Node)> {
+        let outputs = std::iter::from_fn(|| self.output());
+        outputs
+            .filter_map(|output| match output {
+                Output::Changed(id, node) => Some((id, node)),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+#[test]
+fn each_change_is_told_once_however_many_relays_tell_of_it() {
+    let mut world = World::connected(2);
+    let subscriber = world.subscribe(Query::node(soul("s")));
+    let (_, id, _) = world.sent_get().unwrap();
+    let (_, other, _) = world.sent_get().unwrap();
+    world.answer(0, &id, vec![field("s", "k", "1", 1.0)]);
+    assert_eq!(world.heard(), [(subscriber, field("s", "k", "1", 1.0))]);
+    world.answer(1, &other, vec![field("s", "k", "1", 1.0)]);
+    world.push(1, vec![field("s", "k", "0", 0.0)]);
+    assert_eq!(world.heard(), []);
+    for relay in [0, 1, 0] {
+        let both = field("s", "k", "2", 2.0).with(key("old"), Value::Null, state(0.0));
+        world.push(relay, vec![both.clone(), field("t", "k", "unasked", 1.0)]);
+        let told = world.heard();
+        if relay == 0 && !told.is_empty() {
+            assert_eq!(told, [(subscriber, both)]);
+        } else {
+            assert_eq!(told, []);
+        }
+    }
+}
+
+#[test]
+fn own_writes_are_heard_at_once_and_their_echo_is_not() {
+    let mut world = World::connected(1);
+    let subscriber = world.subscribe(Query::field(soul("s"), key("k")));
+    let node = field("s", "k", "v", 1.0).with(key("unasked"), Value::Null, state(1.0));
+    world.put(vec![node.clone()]);
+    assert_eq!(world.heard(), [(subscriber, field("s", "k", "v", 1.0))]);
+    world.push(0, vec![node]);
+    assert_eq!(world.heard(), []);
+}
+
+#[test]
+fn the_same_question_is_one_to_the_relays_and_asked_again_on_each_connection() {
+    let mut world = World::connected(1);
+    let first = world.subscribe(Query::node(soul("s")));
+    let second = world.subscribe(Query::node(soul("s")));
+    let third = world.subscribe(Query::field(soul("s"), key("k")));
+    let asked = |world: &mut World| std::iter::from_fn(|| world.sent_get()).count();
+    assert_eq!(asked(&mut world), 2);
+    world.push(0, vec![field("s", "k", "v", 1.0)]);
+    let told: Vec<_> = world.heard().into_iter().map(|(id, _)| id).collect();
+    assert_eq!(told, [first, second, third]);
+    world.close(0);
+    world.open(0);
+    assert_eq!(asked(&mut world), 2);
+    world.core.unsubscribe(first);
+    world.core.unsubscribe(third);
+    world.close(0);
+    world.open(0);
+    assert_eq!(asked(&mut world), 1);
+    world.push(0, vec![field("s", "k", "w", 2.0)]);
+    let told: Vec<_> = world.heard().into_iter().map(|(id, _)| id).collect();
+    assert_eq!(told, [second]);
+    world.core.unsubscribe(second);
+    world.core.unsubscribe(second);
+    world.close(0);
+    world.open(0);
+    assert_eq!(asked(&mut world), 0);
+}
+
+#[test]
+fn a_late_subscriber_is_told_what_is_known_until_nobody_wants_it() {
+    let mut world = World::connected(1);
+    let first = world.subscribe(Query::node(soul("s")));
+    world.push(0, vec![field("s", "k", "v", 1.0)]);
+    world.heard();
+    let second = world.subscribe(Query::nodes(Lex::prefix("s"), 100));
+    assert_eq!(world.heard(), [(second, field("s", "k", "v", 1.0))]);
+    world.core.unsubscribe(first);
+    let third = world.subscribe(Query::field(soul("s"), key("k")));
+    assert_eq!(world.heard(), [(third, field("s", "k", "v", 1.0))]);
+    world.core.unsubscribe(second);
+    world.core.unsubscribe(third);
+    world.subscribe(Query::node(soul("s")));
+    assert_eq!(world.heard(), []);
+}
+
+#[test]
+fn ranges_of_souls_and_keys_are_followed() {
+    let mut world = World::connected(1);
+    let souls = world.subscribe(Query::nodes(Lex::prefix("chat/"), 100));
+    let keys = world.subscribe(Query::fields(soul("chat/a"), Lex::between("b", "d"), 100));
+    let node = field("chat/a", "c", "v", 1.0).with(key("z"), Value::Null, state(1.0));
+    world.push(0, vec![node.clone(), field("other", "c", "v", 1.0)]);
+    let mut told = world.heard();
+    told.sort_by_key(|(id, _)| *id);
+    assert_eq!(
+        told,
+        [(souls, node), (keys, field("chat/a", "c", "v", 1.0))]
+    );
+}
+
+#[test]
+fn what_is_of_a_time_to_come_is_told_then() {
+    let mut world = World::connected(1);
+    let subscriber = world.subscribe(Query::node(soul("s")));
+    let now = world.now.as_secs_f64() * 1000.0;
+    world.push(0, vec![field("s", "k", "soon", now + 5_000.5)]);
+    world.push(
+        0,
+        vec![field("s", "k", "in two days", now + 2.0 * 86_400_000.0)],
+    );
+    world.push(0, vec![field("s", "k", "now", now)]);
+    assert_eq!(world.heard(), [(subscriber, field("s", "k", "now", now))]);
+    world.pass(Duration::from_millis(5_000));
+    assert_eq!(world.heard(), []);
+    world.pass(Duration::from_millis(2));
+    assert_eq!(
+        world.heard(),
+        [(subscriber, field("s", "k", "soon", now + 5_000.5))]
+    );
+    world.pass(Duration::from_secs(3 * 86_400));
+    assert_eq!(world.heard(), [], "what is too far ahead is not kept");
+}
+
+#[test]
+fn what_is_known_is_bounded_and_the_latest_of_it() {
+    let config = ClientConfig {
+        max_bytes: 100_000,
+        ..config(1)
+    };
+    let mut world = World::new(config);
+    world.open(0);
+    world.subscribe(Query::nodes(Lex::prefix("s"), 100));
+    for number in 0..10_000 {
+        world.push(0, vec![field(&format!("s{number}"), "k", "v", 1.0)]);
+    }
+    assert_eq!(world.heard().len(), 10_000);
+    world.subscribe(Query::nodes(Lex::prefix("s"), 101));
+    let known = world.heard();
+    let weight: usize = known.iter().map(|(_, node)| node.weight()).sum();
+    assert!((50_000..=100_000).contains(&weight), "{weight}");
+    assert!(known.iter().any(|(_, node)| node.soul == soul("s9999")));
+    assert!(!known.iter().any(|(_, node)| node.soul == soul("s0")));
+    // One node that is rewritten for ever does not push out the others.
+    for number in 0..10_000 {
+        world.push(
+            0,
+            vec![field("s1", "k", "v", 2.0 + f64::from(number) / 1e4)],
+        );
+    }
+    world.heard();
+    world.subscribe(Query::nodes(Lex::prefix("s"), 102));
+    assert!(world.heard().len() >= known.len() / 2);
+}
