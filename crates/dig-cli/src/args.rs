@@ -2,6 +2,7 @@
 
 use crate::relay::{NamedUser, parse_ports};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use dig::gun::RelayUrl;
 use dig::nat::turn::server::Network;
 use dig::{
     ContentName, Method, NodeId, PathStrategy, PeerAddr, Sha256Hash, StunServer, Ticket, TurnServer,
@@ -68,7 +69,8 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// List the files of a ticket before getting it
     Ls(LsArgs),
-    /// Introduce peers, tell them their outside addresses (STUN), and relay for those with no other path (TURN)
+    /// Introduce peers, tell them their outside addresses (STUN), relay for those with no other path (TURN), and keep what they
+    /// announce and write to each other (Gun)
     Relay(RelayArgs),
     /// Say what stands between this machine and its peers, and what would help
     Doctor(DoctorArgs),
@@ -111,8 +113,8 @@ pub(crate) struct NetArgs {
     /// Do not exchange peers with peers
     #[arg(long)]
     pub(crate) no_pex: bool,
-    /// Do not use Gun relays
-    #[arg(long)]
+    /// Do not use Gun relays, not even those that a ticket names
+    #[arg(long, conflicts_with = "gun")]
     pub(crate) no_gun: bool,
     #[command(flatten)]
     pub(crate) paths: PathArgs,
@@ -124,6 +126,9 @@ pub(crate) struct PathArgs {
     /// A peer that both sides are connected to and that introduces them, such as a `dignet relay` (repeatable)
     #[arg(long, value_name = "[ID@]ADDR")]
     pub(crate) via: Vec<PeerAddr>,
+    /// A Gun relay over which both sides announce, find and write to each other, such as wss://relay.example/gun (repeatable)
+    #[arg(long, value_name = "URL")]
+    pub(crate) gun: Vec<RelayUrl>,
     /// A STUN server that tells this node its outside address (repeatable) [default: public servers]
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) stun: Vec<StunServer>,
@@ -238,6 +243,18 @@ pub(crate) struct RelayArgs {
     /// Relay data here, over UDP and TCP (TURN, repeatable) [default: every address, port 3478]
     #[arg(long, value_name = "ADDR[:PORT]", value_parser = parse_stun_addr)]
     pub(crate) turn: Vec<SocketAddr>,
+    /// Serve Gun here (repeatable) [default: every address, port 8765]
+    #[arg(long, value_name = "ADDR[:PORT]", value_parser = parse_gun_addr)]
+    pub(crate) gun: Vec<SocketAddr>,
+    /// Another Gun relay that has what is written here and is asked for what is not here (repeatable)
+    #[arg(long, value_name = "URL")]
+    pub(crate) join: Vec<RelayUrl>,
+    /// Serve Gun with TLS (wss://), with this certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "gun_key", value_hint = ValueHint::FilePath)]
+    pub(crate) gun_cert: Option<PathBuf>,
+    /// The private key of --gun-cert (PEM)
+    #[arg(long, value_name = "FILE", requires = "gun_cert", value_hint = ValueHint::FilePath)]
+    pub(crate) gun_key: Option<PathBuf>,
     /// The address that others use where a router forwards the ports to this machine (one for each family)
     #[arg(long, value_name = "IP")]
     pub(crate) public_ip: Vec<IpAddr>,
@@ -269,7 +286,7 @@ pub(crate) struct RelayArgs {
 /// `dignet doctor`.
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
-    /// Try to reach this peer, and say how that went: a ticket, ADDR:PORT, ID@ADDR:PORT, or an ID together with --via
+    /// Try to reach this peer, and say how that went: a ticket, ADDR:PORT, ID@ADDR:PORT, or an ID together with --via or --gun
     #[arg(value_name = "PEER")]
     pub(crate) peer: Option<DoctorPeer>,
     /// Also measure how long the NAT keeps an unused binding; takes up to five minutes
@@ -338,17 +355,21 @@ pub(crate) enum OrderArg {
 
 /// An address of this machine, with the port of STUN unless it says another.
 fn parse_stun_addr(text: &str) -> Result<SocketAddr, String> {
-    const PORT: u16 = 3478;
+    parse_addr(text, 3478)
+}
+
+/// An address of this machine, with gun.js's port unless it says another.
+fn parse_gun_addr(text: &str) -> Result<SocketAddr, String> {
+    parse_addr(text, 8765)
+}
+
+fn parse_addr(text: &str, port: u16) -> Result<SocketAddr, String> {
+    let ip = || text.trim_matches(['[', ']']).parse().ok();
     let addr = text.parse().ok();
-    addr.or_else(|| {
-        Some(SocketAddr::new(
-            text.trim_matches(['[', ']']).parse().ok()?,
-            PORT,
-        ))
-    })
-    .ok_or_else(|| {
-        "expected an IP address of this machine, such as 192.0.2.1 or 192.0.2.1:3478".to_owned()
-    })
+    addr.or_else(|| Some(SocketAddr::new(ip()?, port)))
+        .ok_or_else(|| {
+            format!("expected an IP address of this machine, such as 192.0.2.1 or 192.0.2.1:{port}")
+        })
 }
 
 fn parse_sha256(text: &str) -> Result<Sha256Hash, String> {

@@ -63,6 +63,7 @@ async fn reach(
         .home(node::home(global)?)
         .identity(Identity::Fresh)
         .local_discovery(false)
+        .gun(Some(args.paths.gun.clone()))
         .paths(node::paths(global, &args.paths));
     let node = node.start().await?;
     output.say("Looking for a path ...");
@@ -85,22 +86,27 @@ fn record(peer: &DoctorPeer, args: &DoctorArgs) -> Result<PeerRecord, Failure> {
             })?
         }
         DoctorPeer::Addr(peer) => PeerRecord::from_addr(*peer, PeerSource::Explicit),
-        DoctorPeer::Node(node) if args.paths.via.is_empty() => {
+        DoctorPeer::Node(node) if args.paths.via.is_empty() && args.paths.gun.is_empty() => {
             return Err(Failure::new(
                 Kind::Usage,
                 format!("nothing is known of {} but its id", node.short()),
             )
-            .hint("name who introduces it with --via, give [ID@]ADDR:PORT, or a ticket"));
+            .hint("name who introduces it with --via, a Gun relay that it uses with --gun, give [ID@]ADDR:PORT, or a ticket"));
         }
         DoctorPeer::Node(node) => PeerRecord {
             node: Some(*node),
             addrs: Vec::new(),
             mapped: Vec::new(),
             via: Vec::new(),
+            relays: Vec::new(),
             source: PeerSource::Explicit,
         },
     };
     record.via.extend(&args.paths.via);
+    let relays = args.paths.gun.iter();
+    record
+        .relays
+        .extend(relays.map(|relay| relay.to_string().into()));
     Ok(record)
 }
 

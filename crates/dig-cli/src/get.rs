@@ -3,6 +3,7 @@
 use crate::{
     args::{GetArgs, Global, IdentityArg, OrderArg},
     exit::{Failure, Kind},
+    gun,
     interrupt::Interrupt,
     node,
     output::Output,
@@ -57,6 +58,7 @@ pub(crate) async fn run(global: &Global, args: GetArgs, output: &Output) -> Resu
     }
     let interrupt = Interrupt::listen();
     let node = node::start(global, &args.net, args.identity.into()).await?;
+    let _relays = gun::tell(&node, output);
     let mut outcome = Ok(());
     for what in wanted {
         outcome = fetch(&node, what, options.clone(), &interrupt, output).await;

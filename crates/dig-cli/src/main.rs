@@ -7,6 +7,7 @@ mod args;
 mod doctor;
 mod exit;
 mod get;
+mod gun;
 mod interrupt;
 mod ls;
 mod node;

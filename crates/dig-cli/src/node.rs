@@ -33,6 +33,7 @@ pub(crate) async fn start(
         .limit(net.limit)
         .require_authentication(net.require_auth)
         .trust(trusted)
+        .gun((!net.no_gun).then(|| net.paths.gun.clone()))
         .paths(paths(global, &net.paths));
     Ok(node.start().await?)
 }

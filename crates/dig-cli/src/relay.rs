@@ -1,6 +1,8 @@
 //! `dignet relay`.
 
 mod credentials;
+mod gun;
+mod metrics;
 
 use crate::{
     args::{Global, RelayArgs},
@@ -21,6 +23,8 @@ use dig::{
         },
     },
 };
+use gun::Gun;
+use metrics::Metrics;
 use serde_json::{Map, Value, json};
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
@@ -30,6 +34,8 @@ use std::{
 
 /// The port of STUN and TURN (RFC 8489 §18.6, RFC 8656 §18.7).
 const PORT: u16 = 3478;
+/// The port of gun.js.
+const GUN_PORT: u16 = 8765;
 /// How long allocations in use may go on after the first signal: what is being transferred finds another path in less.
 const DRAIN: Duration = Duration::from_secs(60);
 
@@ -40,30 +46,78 @@ pub(crate) async fn run(global: &Global, args: RelayArgs, output: &Output) -> Re
         true => Some(start_node(global, &args).await?),
         false => None,
     };
-    let outcome = async {
-        let turn = start_turn(global, &args, &services).await?;
-        let stun = start_stun(&services.apart).await?;
-        announce(
-            &args,
-            node.as_ref(),
-            &services,
-            &stun,
-            turn.as_ref(),
-            output,
-        );
-        interrupt.wait().await;
-        if let Some(turn) = turn {
-            drain(&turn.serving, output).await;
+    let outcome: Result<(), Failure> = async {
+        let running = Running {
+            node: node.as_ref(),
+            turn: start_turn(global, &args, &services).await?,
+            stun: start_stun(&services.apart).await?,
+            gun: Gun::start(global, &args, &services.gun).await?,
+        };
+        let ended = work(&running, &args, &services, &interrupt, output).await;
+        if let Some(gun) = running.gun {
+            gun.stop().await;
         }
-        Ok(())
-    };
-    let outcome: Result<(), Failure> = outcome.await;
+        ended
+    }
+    .await;
     if let Some(node) = node {
         node.stop().await;
     }
     outcome?;
     output.say("Stopped.");
     Ok(())
+}
+
+/// Serves until the first signal, and what is in use for a while longer.
+async fn work(
+    running: &Running<'_>,
+    args: &RelayArgs,
+    services: &Services,
+    interrupt: &Interrupt,
+    output: &Output,
+) -> Result<(), Failure> {
+    let metrics = match args.metrics {
+        Some(addr) => Some(Metrics::open(addr).await?),
+        None => None,
+    };
+    announce(args, running, services, metrics.as_ref(), output);
+    let serving = async {
+        interrupt.wait().await;
+        if let Some(turn) = &running.turn {
+            drain(&turn.serving, output).await;
+        }
+    };
+    let shown = async {
+        match metrics {
+            Some(metrics) => metrics.show(|| running.counters()).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = serving => {}
+        () = shown => {}
+    }
+    Ok(())
+}
+
+/// The services at work.
+struct Running<'a> {
+    node: Option<&'a Node>,
+    turn: Option<Turn>,
+    stun: Vec<stun::io::Serving>,
+    gun: Option<Gun>,
+}
+
+impl Running<'_> {
+    /// The counters of all services, as Prometheus reads them.
+    fn counters(&self) -> String {
+        let turn = self
+            .turn
+            .as_ref()
+            .map(|turn| turn.serving.counters().to_prometheus());
+        let gun = self.gun.as_ref().map(Gun::counters);
+        turn.into_iter().chain(gun).collect()
+    }
 }
 
 /// What runs: what was named, or all of it.
@@ -75,24 +129,31 @@ struct Services {
     /// STUN with two addresses on sockets of which TURN has one, too.
     shared: Vec<Layout>,
     turn: Vec<SocketAddr>,
+    gun: Vec<SocketAddr>,
 }
 
 impl Services {
     fn of(args: &RelayArgs) -> Self {
         let turn_wanted =
             !args.turn.is_empty() || !args.turn_user.is_empty() || args.turn_secret.is_some();
-        if args.listen.is_none() && args.stun.is_empty() && !turn_wanted {
+        let gun_wanted = !args.gun.is_empty();
+        if args.listen.is_none() && args.stun.is_empty() && !turn_wanted && !gun_wanted {
             return Self {
                 rendezvous: true,
                 apart: Vec::new(),
                 shared: Vec::new(),
                 // TURN's port answers STUN as well.
-                turn: vec![everywhere()],
+                turn: vec![everywhere(PORT)],
+                gun: vec![everywhere(GUN_PORT)],
             };
+        }
+        let mut gun = args.gun.clone();
+        if gun.is_empty() && (!args.join.is_empty() || args.gun_cert.is_some()) {
+            gun.push(everywhere(GUN_PORT));
         }
         let mut turn = args.turn.clone();
         if turn.is_empty() && turn_wanted {
-            turn.push(everywhere());
+            turn.push(everywhere(PORT));
         }
         let is_shared = |layout: &Layout| layout.sockets().iter().any(|addr| turn.contains(addr));
         let (shared, apart) = layouts(&args.stun).into_iter().partition(is_shared);
@@ -101,12 +162,13 @@ impl Services {
             apart,
             shared,
             turn,
+            gun,
         }
     }
 }
 
-fn everywhere() -> SocketAddr {
-    SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT))
+fn everywhere(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))
 }
 
 /// One server for each address; two addresses of one family are one server, which tells more (RFC 5780).
@@ -158,7 +220,6 @@ async fn start_stun(layouts: &[Layout]) -> Result<Vec<stun::io::Serving>, Failur
 struct Turn {
     serving: serve::Serving,
     credentials: Credentials,
-    metrics: Option<SocketAddr>,
 }
 
 impl Turn {
@@ -192,15 +253,9 @@ async fn start_turn(
     if let Some(ports) = &args.relay_ports {
         options.ports = ports.clone();
     }
-    let mut serving = serve::serve(options).await?;
-    let metrics = match args.metrics {
-        Some(addr) => Some(serving.show_metrics(addr).await?),
-        None => None,
-    };
     Ok(Some(Turn {
-        serving,
+        serving: serve::serve(options).await?,
         credentials,
-        metrics,
     }))
 }
 
@@ -240,21 +295,24 @@ fn each_once<T: PartialEq>(items: impl IntoIterator<Item = T>) -> Vec<T> {
 
 fn announce(
     args: &RelayArgs,
-    node: Option<&Node>,
+    running: &Running<'_>,
     services: &Services,
-    stun: &[stun::io::Serving],
-    turn: Option<&Turn>,
+    metrics: Option<&Metrics>,
     output: &Output,
 ) {
     let told = |addr| told(addr, &args.public_ip);
-    let apart = stun.iter().flat_map(|server| server.layout().sockets());
+    let apart = running
+        .stun
+        .iter()
+        .flat_map(|server| server.layout().sockets());
     let shared = services.shared.iter().flat_map(Layout::sockets);
+    let turn = running.turn.as_ref();
     let with_turn = turn.into_iter().flat_map(|turn| turn.serving.addrs());
     // Several addresses of this machine may be one to others.
     let stun = each_once(apart.chain(shared).map(told).chain(with_turn.copied()));
     let mut ready = Map::new();
     let mut options = Vec::new();
-    if let Some(node) = node {
+    if let Some(node) = running.node {
         let addrs = each_once(node.network().addrs().into_iter().map(told));
         options.extend(
             addrs
@@ -270,8 +328,17 @@ fn announce(
     let uris = each_once(turn.map(Turn::uris).unwrap_or_default());
     options.extend(uris.iter().map(|uri| format!("--turn '{uri}'")));
     ready.insert("turn".to_owned(), json!(uris));
-    if let Some(metrics) = turn.and_then(|turn| turn.metrics) {
-        ready.insert("metrics".to_owned(), json!(metrics));
+    let urls = each_once(
+        running
+            .gun
+            .as_ref()
+            .map(|gun| gun.urls(told))
+            .unwrap_or_default(),
+    );
+    options.extend(urls.iter().map(|url| format!("--gun {url}")));
+    ready.insert("gun".to_owned(), json!(urls));
+    if let Some(metrics) = metrics {
+        ready.insert("metrics".to_owned(), json!(metrics.addr()));
     }
     output.event("ready", Value::Object(ready));
     output.say("Serving until Ctrl-C. Others add what they need of:\n");

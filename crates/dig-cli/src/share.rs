@@ -3,6 +3,7 @@
 use crate::{
     args::{Global, ShareArgs},
     exit::{Failure, Kind},
+    gun,
     interrupt::Interrupt,
     node,
     output::Output,
@@ -20,6 +21,8 @@ use std::{
 /// What is being shared, for words about it.
 type Names = HashMap<ContentHash, String>;
 
+/// How long Gun relays may take to be reached and to take what is announced, before the ticket is printed without them.
+const GUN: Duration = Duration::from_secs(3);
 /// How long those who are to introduce this node may take to be reached, before the ticket is printed without them.
 const VIA: Duration = Duration::from_secs(5);
 
@@ -43,6 +46,7 @@ async fn serve(
     output: &Output,
 ) -> Result<(), Failure> {
     let mut events = node.host().events();
+    let _relays = gun::tell(node, output);
     let mut names = Names::new();
     for path in &args.paths {
         let options = ShareOptions {
@@ -56,7 +60,7 @@ async fn serve(
             () = interrupt.wait() => return Err(Failure::new(Kind::Interrupted, "interrupted")),
         };
         reachable(node, output).await;
-        announce(node, &share, output);
+        announce(node, &share, args.public, output);
         names.insert(share.hash, share.name);
     }
     output.say("Sharing until Ctrl-C.");
@@ -118,9 +122,14 @@ async fn reachable(node: &Node, output: &Output) {
             "warning: {via} cannot be reached, so it introduces nobody; it is tried again from time to time"
         ));
     }
+    if gun::has_relays(node) && !node.announced(GUN).await {
+        output.say(
+            "warning: no Gun relay can be reached, so nobody finds this there; they are tried again from time to time",
+        );
+    }
 }
 
-fn announce(node: &Node, share: &Share, output: &Output) {
+fn announce(node: &Node, share: &Share, public: bool, output: &Output) {
     let ticket = node.ticket(share);
     output.event(
         "ready",
@@ -132,6 +141,7 @@ fn announce(node: &Node, share: &Share, output: &Output) {
             "files": share.files,
             "node_id": node.id(),
             "port": node.port(),
+            "gun": gun::connected(node),
             "warnings": share.warnings,
         }),
     );
@@ -147,6 +157,15 @@ fn announce(node: &Node, share: &Share, output: &Output) {
         "\nor, on the same network: {program} get {}",
         text::shell(&share.name)
     ));
+    if let Some(relay) = gun::connected(node).first() {
+        let what = match public {
+            true => text::shell(&share.name),
+            false => share.hash.to_string(),
+        };
+        output.say(&format!(
+            "or, from anywhere: {program} get {what} --gun {relay}"
+        ));
+    }
 }
 
 /// How this program is called: `dignet` where it is installed, else the path at which it is.

@@ -187,6 +187,7 @@ fn named(ticket: &Ticket) -> (Vec<PeerRecord>, BTreeSet<std::net::SocketAddr>) {
             via: (node.via.iter().copied())
                 .filter(|via| networks.allows_ticket(&via.addr))
                 .collect(),
+            relays: node.relays.clone(),
             source: PeerSource::Ticket,
         })
         .collect();
@@ -196,6 +197,7 @@ fn named(ticket: &Ticket) -> (Vec<PeerRecord>, BTreeSet<std::net::SocketAddr>) {
         addrs: vec![addr],
         mapped: Vec::new(),
         via: Vec::new(),
+        relays: Vec::new(),
         source: PeerSource::Ticket,
     }));
     (records, refused)

@@ -235,6 +235,7 @@ impl<'a> Resolution<'a> {
                     addrs: asked.addrs,
                     mapped: Vec::new(),
                     via: Vec::new(),
+                    relays: Vec::new(),
                     source: PeerSource::Explicit,
                 };
                 self.reached = true;

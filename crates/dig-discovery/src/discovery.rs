@@ -71,7 +71,10 @@ pub struct Announcement {
     pub port: u16,
     /// How far the word may go. Default: [`AnnounceLevel::High`].
     pub level: AnnounceLevel,
-    /// What the key stands for, for mechanisms that carry claims. Never to be published in the
+    /// What the key stands for, for mechanisms that seal their word to those who look for it. Never to be published: it
+    /// is the right to fetch. Default: nothing; such mechanisms can announce nothing then.
+    pub secret: Option<Lookup>,
+    /// What the node has there, for mechanisms that carry claims. Never to be published in the
     /// clear under a content key: the hash is the right to fetch. Default: nothing.
     pub claim: Option<Claim>,
 }
@@ -82,7 +85,16 @@ impl Announcement {
         Self {
             port,
             level: AnnounceLevel::High,
+            secret: None,
             claim: None,
+        }
+    }
+
+    /// Everywhere, with the port and what is looked for by whom it is meant for.
+    pub fn of(lookup: Lookup, port: u16) -> Self {
+        Self {
+            secret: Some(lookup),
+            ..Self::new(port)
         }
     }
 }

@@ -37,6 +37,7 @@ impl ExplicitPeers {
                     .filter(|mapped| allowed(&mapped.addr))
                     .collect(),
                 via: allowed_via(node, networks),
+                relays: node.relays.clone(),
                 source: PeerSource::Ticket,
             }
         });
@@ -104,12 +105,14 @@ mod tests {
             addrs: addrs.map(|addr| addr.parse().unwrap()).to_vec(),
             mapped: Vec::new(),
             via: Vec::new(),
+            relays: Vec::new(),
         });
         ticket.nodes.push(TicketNode {
             node: NodeId::from_bytes([3; 32]),
             addrs: vec!["[::ffff:127.0.0.1]:4433".parse().unwrap()],
             mapped: Vec::new(),
             via: Vec::new(),
+            relays: Vec::new(),
         });
         ticket.anonymous.push("224.0.0.1:4433".parse().unwrap());
         let networks = Networks::new([Subnet::new("10.1.2.1".parse().unwrap(), 24)]);

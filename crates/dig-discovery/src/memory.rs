@@ -62,6 +62,7 @@ impl Discovery for MemoryDiscovery {
                 addrs: vec![SocketAddr::new(self.ip, announcement.port)],
                 mapped: Vec::new(),
                 via: Vec::new(),
+                relays: Vec::new(),
                 source: PeerSource::Local,
             },
             claims: announcement.claim.into_iter().collect(),

@@ -10,12 +10,14 @@
 
 use crate::discovery::{Claim, Found, MAX_CLAIMS};
 use dig_types::{MappedAddr, PeerAddr, PeerRecord, PeerSource};
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 /// Most peers that are kept as able to introduce us to one peer: as many as a ticket may list.
 const MAX_VIA: usize = dig_types::Ticket::MAX_VIA;
 /// Most mapped addresses that are kept of one peer: as many as a ticket may list.
 const MAX_MAPPED: usize = dig_types::Ticket::MAX_MAPPED;
+/// Most Gun relays that are kept of one peer: those that a ticket may list, and as many that this node is connected to.
+const MAX_RELAYS: usize = 2 * dig_types::Ticket::MAX_RELAYS;
 /// Most addresses that are kept of one peer: as many as a ticket may list.
 pub(crate) const MAX_ADDRS: usize = 8;
 
@@ -35,6 +37,7 @@ struct Known {
     addrs: Vec<(PeerSource, SocketAddr)>,
     mapped: Vec<(PeerSource, MappedAddr)>,
     via: Vec<(PeerSource, PeerAddr)>,
+    relays: Vec<(PeerSource, Arc<str>)>,
     claims: Vec<(PeerSource, Claim)>,
 }
 
@@ -113,6 +116,7 @@ impl Known {
             addrs: Vec::new(),
             mapped: Vec::new(),
             via: Vec::new(),
+            relays: Vec::new(),
             claims: Vec::new(),
         }
     }
@@ -133,6 +137,9 @@ impl Known {
         for via in found.peer.via {
             changed |= place(&mut self.via, MAX_VIA, source, via);
         }
+        for relay in found.peer.relays {
+            changed |= place(&mut self.relays, MAX_RELAYS, source, relay);
+        }
         for claim in found.claims {
             changed |= place(&mut self.claims, MAX_CLAIMS, source, claim);
         }
@@ -150,6 +157,7 @@ impl Known {
                 addrs: self.addrs.iter().map(|(_, addr)| *addr).collect(),
                 mapped: self.mapped.iter().map(|(_, mapped)| *mapped).collect(),
                 via: self.via.iter().map(|(_, via)| *via).collect(),
+                relays: self.relays.iter().map(|(_, relay)| relay.clone()).collect(),
                 source: self.source,
             },
             claims: self.claims.iter().map(|(_, claim)| claim.clone()).collect(),

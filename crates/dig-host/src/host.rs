@@ -8,7 +8,7 @@ use crate::{
     registry::{Entry, HostStatistics, Registry, WholeHash},
     share::{Share, ShareError, ShareOptions},
 };
-use dig_discovery::{Announcement, Discovery as _, Lookup, PeerDiscoveryManager};
+use dig_discovery::{Announcement, Claim, Discovery as _, Lookup, PeerDiscoveryManager};
 use dig_transfer::{
     index::{IndexOptions, IndexProgress, index_path},
     link::Link,
@@ -240,11 +240,18 @@ impl Inner {
             }
         }
         for lookup in lookups {
+            let key = lookup.key();
             let announcement = Announcement {
                 level: entry.level,
-                ..Announcement::new(self.config.port)
+                claim: Some(Claim {
+                    hash: Some(entry.share.hash),
+                    kind: entry.share.kind,
+                    size: entry.share.size,
+                    name: Some(entry.name.clone()),
+                }),
+                ..Announcement::of(lookup, self.config.port)
             };
-            if let Err(error) = self.discovery.announce(lookup.key(), announcement).await {
+            if let Err(error) = self.discovery.announce(key, announcement).await {
                 tracing::info!(%error, "not announced");
             }
         }

@@ -1,7 +1,7 @@
 //! Peers as others name them.
 
 use crate::{HexError, MappedAddr, NodeId};
-use std::{fmt, net::SocketAddr, str::FromStr};
+use std::{fmt, net::SocketAddr, str::FromStr, sync::Arc};
 
 /// Why a text is no peer address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -80,6 +80,8 @@ pub struct PeerRecord {
     pub mapped: Vec<MappedAddr>,
     /// Peers that can introduce us to it, where it is known who they are (section 13 of `docs/protocol.md`).
     pub via: Vec<PeerAddr>,
+    /// URLs of the Gun relays over which signals reach it, where it is known who it is (section 16 there).
+    pub relays: Vec<Arc<str>>,
     /// Where the report comes from.
     pub source: PeerSource,
 }
@@ -87,7 +89,10 @@ pub struct PeerRecord {
 impl PeerRecord {
     /// Whether it says any way of reaching the peer.
     pub const fn has_way(&self) -> bool {
-        !(self.addrs.is_empty() && self.mapped.is_empty() && self.via.is_empty())
+        !(self.addrs.is_empty()
+            && self.mapped.is_empty()
+            && self.via.is_empty()
+            && self.relays.is_empty())
     }
 
     /// What it says beyond another record of the same peer; `None` if nothing.
@@ -96,6 +101,7 @@ impl PeerRecord {
         self.addrs.retain(|addr| !known.addrs.contains(addr));
         self.mapped.retain(|mapped| !known.mapped.contains(mapped));
         self.via.retain(|via| !known.via.contains(via));
+        self.relays.retain(|relay| !known.relays.contains(relay));
         self.has_way().then_some(self)
     }
 
@@ -106,6 +112,7 @@ impl PeerRecord {
             addrs: vec![peer.addr],
             mapped: Vec::new(),
             via: Vec::new(),
+            relays: Vec::new(),
             source,
         }
     }

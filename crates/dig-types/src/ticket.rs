@@ -9,6 +9,7 @@ use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     str::FromStr,
+    sync::Arc,
 };
 
 mod magnet;
@@ -24,6 +25,7 @@ const FIELD_NAME: u8 = 3;
 const FIELD_KIND: u8 = 5;
 const NODE_ID: u8 = 0;
 const NODE_ADDR: u8 = 2;
+const NODE_RELAY: u8 = 5;
 const NODE_VIA: u8 = 7;
 const NODE_MAPPED: u8 = 9;
 
@@ -61,6 +63,9 @@ pub struct TicketNode {
     pub mapped: Vec<MappedAddr>,
     /// Who can introduce us to it, best first; at most [`Ticket::MAX_VIA`], each with its node id.
     pub via: Vec<PeerAddr>,
+    /// URLs of the Gun relays over which signals reach it, best first; at most [`Ticket::MAX_RELAYS`], and only those with TLS
+    /// (`wss://`): whoever is sent there by a stranger's ticket is to be seen by as few as possible.
+    pub relays: Vec<Arc<str>>,
 }
 
 /// What to fetch, and from whom. Only the hash and the node ids are believed; size, name and kind are hints.
@@ -89,6 +94,10 @@ impl Ticket {
     pub const MAX_VIA: usize = 4;
     /// Most mapped addresses of one node.
     pub const MAX_MAPPED: usize = 4;
+    /// Most Gun relays of one node.
+    pub const MAX_RELAYS: usize = 2;
+    /// Longest URL of a Gun relay in bytes.
+    pub const MAX_RELAY_LEN: usize = 255;
     /// Longest ticket in characters.
     pub const MAX_LEN: usize = 4096;
 
@@ -109,7 +118,8 @@ impl Ticket {
         magnet::write(self)
     }
 
-    fn encode(&self) -> Vec<u8> {
+    /// The ticket as bytes: what its text spells.
+    pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
         put(&mut out, FIELD_HASH, self.hash.as_bytes());
         if let Some(size) = self.size {
@@ -137,6 +147,10 @@ impl Ticket {
                     put(&mut value, NODE_VIA, &[&id.as_bytes()[..], &addr].concat());
                 }
             }
+            let relays = node.relays.iter().filter(|relay| is_relay(relay));
+            for relay in relays.take(Self::MAX_RELAYS) {
+                put(&mut value, NODE_RELAY, relay.as_bytes());
+            }
             put(&mut out, FIELD_NODE, &value);
         }
         let checksum = Sha256::digest(&out);
@@ -144,7 +158,8 @@ impl Ticket {
         out
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, TicketError> {
+    /// Reads what [`to_bytes`](Self::to_bytes) gives.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, TicketError> {
         let (body, checksum) = bytes
             .split_last_chunk::<CHECKSUM_LEN>()
             .ok_or(TicketError::Checksum)?;
@@ -184,7 +199,7 @@ impl Ticket {
 impl fmt::Display for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(PREFIX)?;
-        f.write_str(&BASE32_NOPAD.encode(&self.encode()).to_ascii_lowercase())
+        f.write_str(&BASE32_NOPAD.encode(&self.to_bytes()).to_ascii_lowercase())
     }
 }
 
@@ -209,7 +224,7 @@ impl FromStr for Ticket {
         let bytes = BASE32_NOPAD
             .decode(word.to_ascii_uppercase().as_bytes())
             .map_err(|_| TicketError::Checksum)?;
-        Self::decode(&bytes)
+        Self::from_bytes(&bytes)
     }
 }
 
@@ -262,6 +277,7 @@ fn decode_name(value: &[u8]) -> Result<ContentName, TicketError> {
 fn decode_node(value: &[u8]) -> Result<TicketNode, TicketError> {
     let mut node = None;
     let (mut addrs, mut mapped, mut via) = (Vec::new(), Vec::new(), Vec::new());
+    let mut relays = Vec::new();
     for field in Fields(value) {
         match field? {
             (NODE_ID, value) => set(&mut node, NodeId::from_bytes(array(value)?))?,
@@ -270,6 +286,9 @@ fn decode_node(value: &[u8]) -> Result<TicketNode, TicketError> {
                 mapped.extend(decode_mapped(value)?);
             }
             (NODE_VIA, value) if via.len() < Ticket::MAX_VIA => via.push(decode_via(value)?),
+            (NODE_RELAY, value) if relays.len() < Ticket::MAX_RELAYS => {
+                relays.extend(decode_relay(value));
+            }
             (id, _) if id % 2 == 0 => return Err(TicketError::Field("unknown required field")),
             _ => {}
         }
@@ -283,7 +302,23 @@ fn decode_node(value: &[u8]) -> Result<TicketNode, TicketError> {
         addrs,
         mapped,
         via,
+        relays,
     })
+}
+
+/// Whether a ticket may name this Gun relay.
+fn is_relay(url: &str) -> bool {
+    url.len() <= Ticket::MAX_RELAY_LEN
+        && url
+            .strip_prefix("wss://")
+            .is_some_and(|rest| !rest.is_empty())
+        && url.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// `None` for one that a ticket may not name: it is a hint, and others may be of use.
+fn decode_relay(value: &[u8]) -> Option<Arc<str>> {
+    let url = std::str::from_utf8(value).ok()?;
+    is_relay(url).then(|| url.into())
 }
 
 fn decode_via(value: &[u8]) -> Result<PeerAddr, TicketError> {

@@ -34,6 +34,7 @@ fn full() -> Ticket {
         addrs: addrs.iter().map(|addr| addr.parse().unwrap()).collect(),
         mapped: Vec::new(),
         via: Vec::new(),
+        relays: Vec::new(),
     };
     Ticket {
         size: Some(8_589_934_592),
@@ -78,6 +79,10 @@ fn paths() -> Ticket {
         via: vec![
             via(0x44, "198.51.100.1:4433"),
             via(0x55, "[2001:db8::5]:4433"),
+        ],
+        relays: vec![
+            "wss://relay.example.org:8765/gun".into(),
+            "wss://[2001:db8::9]/gun".into(),
         ],
     };
     Ticket {
@@ -226,12 +231,14 @@ fn paths_document() -> Value {
             })
         })
         .collect();
+    let relays: Vec<&str> = node.relays.iter().map(AsRef::as_ref).collect();
     let via: Vec<String> = node.via.iter().map(ToString::to_string).collect();
     json!({
         "ticket": ticket.to_string(),
         "means": meaning(&ticket),
         "mapped": mapped,
         "rendezvous": via,
+        "relays": relays,
     })
 }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 /// Own addresses worth naming in a ticket, best first: IPv4 before IPv6, public before private; neither loopback nor
 /// link-local ones, which mean nothing elsewhere.
-pub(crate) fn reachable() -> Vec<IpAddr> {
+pub fn reachable() -> Vec<IpAddr> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     let up = interfaces.iter().filter(|interface| interface.is_oper_up());
     rank(up.map(Interface::ip))

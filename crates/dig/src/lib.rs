@@ -23,10 +23,10 @@
 mod datagrams;
 mod diagnosis;
 mod examination;
+pub mod gun;
 mod home;
 mod interfaces;
 mod introductions;
-mod lane;
 mod network;
 mod node;
 mod paths;
@@ -57,6 +57,7 @@ pub use dig_types::{
 };
 pub use examination::{ExamineError, ExamineOptions, examine};
 pub use home::{Home, HomeError};
+pub use interfaces::reachable as reachable_addresses;
 pub use network::{NetworkError, NetworkManager};
 pub use node::{HomeIdentity, Identity, Node, NodeBuilder, SpoolError, StartError, home_identity};
 pub use paths::{PathOptions, StunServer, StunServerError};

@@ -1,6 +1,10 @@
 //! `NetworkManager`: the sockets of a node, the lanes in and out, and their limits.
 
-use crate::{datagrams::SharedUdp, introductions::Introductions, paths::PathOptions, ports::Ports};
+use crate::{
+    datagrams::SharedUdp, gun::Presence, introductions::Introductions, paths::PathOptions,
+    ports::Ports,
+};
+use bytes::Bytes;
 use dig_discovery::Networks;
 use dig_host::Listener;
 use dig_identity::Signer;
@@ -18,7 +22,7 @@ use dig_nat::{
 };
 use dig_session::{Endpoint, PlainUdp, SessionConfig, StreamDialer, TcpDialer};
 use dig_transfer::{lane::Lane, serve::Server};
-use dig_types::{Clock, InstanceId, MappedAddr, NodeId, PeerAddr};
+use dig_types::{Clock, InstanceId, MappedAddr, NodeId, PeerAddr, Ticket, TicketNode};
 use futures::{FutureExt as _, future::BoxFuture};
 use std::{
     io,
@@ -37,7 +41,9 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 mod dial;
+mod gun;
 mod keeping;
+mod lane;
 mod links;
 mod query;
 mod roaming;
@@ -45,6 +51,7 @@ mod sockets;
 mod traverse;
 mod via;
 
+pub(crate) use gun::Gun;
 use keeping::LookOuts;
 use links::Links;
 pub(crate) use query::LaneQuery;
@@ -100,6 +107,7 @@ struct Inner {
     nat: NatTraversalManager,
     tcp: TcpPort,
     via: Via,
+    gun: Option<Gun>,
     wanted: OnceLock<(Wanted, RelayWanted)>,
     started: Instant,
     measured: AtomicBool,
@@ -113,6 +121,7 @@ impl NetworkManager {
         ports: Ports,
         config: SessionConfig,
         (paths, memory): (PathOptions, Arc<dyn PathMemory>),
+        gun: Option<Gun>,
         signer: Arc<dyn Signer>,
         clock: Arc<dyn Clock>,
         server: Arc<Server>,
@@ -131,7 +140,7 @@ impl NetworkManager {
         let parts = Parts {
             signer: signer.clone(),
             prekeys,
-            signaling: introductions.signaling().clone(),
+            signaling: gun::carriers(&introductions, gun.as_ref()),
             udp: hub.clone(),
             tcp: Some(tcp.clone()),
             memory,
@@ -158,6 +167,7 @@ impl NetworkManager {
             nat,
             tcp,
             via: Via::default(),
+            gun,
             wanted: OnceLock::new(),
             started: Instant::now(),
             measured: AtomicBool::new(false),
@@ -220,6 +230,20 @@ impl NetworkManager {
         let nat = &self.0.nat;
         let wanted = || (nat.gatherer().want(), nat.relays().want());
         self.0.wanted.get_or_init(wanted);
+        if let Some(gun) = &self.0.gun {
+            gun.be_reached(|| nat.prekey());
+        }
+    }
+
+    /// Signals and records over Gun relays; `None` if Gun is not used.
+    pub(crate) fn gun(&self) -> Option<&Gun> {
+        self.0.gun.as_ref()
+    }
+
+    /// The Gun relays that a ticket of this node names.
+    pub(crate) fn relays_to_tell(&self) -> Vec<Arc<str>> {
+        let gun = self.0.gun.as_ref();
+        gun.map(|gun| gun.client().to_tell()).unwrap_or_default()
     }
 
     /// Waits until routers map this node's port or refuse, but no longer than 400 ms from the node's start: a ticket that is
@@ -255,6 +279,9 @@ impl NetworkManager {
     pub(crate) async fn stop(&self) {
         self.0.nat.shutdown().await;
         self.0.introductions.signaling().close();
+        if let Some(gun) = &self.0.gun {
+            gun.close().await;
+        }
         self.0.stop.cancel();
         self.0.endpoint.close().await;
         self.0.tasks.close();
@@ -262,7 +289,30 @@ impl NetworkManager {
     }
 }
 
+impl Presence for NetworkManager {
+    fn here(&self) -> TicketNode {
+        let mut addrs = self.addrs();
+        addrs.truncate(Ticket::MAX_ADDRS);
+        TicketNode {
+            node: self.node_id(),
+            addrs,
+            mapped: self.mapped(),
+            via: self.via(),
+            relays: Vec::new(),
+        }
+    }
+
+    fn prekey(&self) -> Bytes {
+        self.0.nat.prekey().borrow().clone()
+    }
+}
+
 impl Inner {
+    /// Whether anybody carries signals for us, or soon may.
+    fn has_carrier(&self) -> bool {
+        !self.via.is_empty() || self.gun.as_ref().is_some_and(Gun::has_relays)
+    }
+
     /// What a rendezvous peer sees of this node is where others may try to reach it.
     fn tell_where_seen(&self, carrier: NodeId) {
         let observed = self.introductions.observed_by(carrier);

@@ -1,8 +1,9 @@
 //! A whole node in a few lines.
 
 use crate::{
+    gun::{GunClient, GunDiscovery},
     home::{Home, HomeError, HomeMethods, Pin, Pins, Running, RunningMark},
-    network::{LaneQuery, NetworkError, NetworkManager},
+    network::{Gun, LaneQuery, NetworkError, NetworkManager},
     paths::PathOptions,
     ports::Ports,
     spool::Spool,
@@ -26,6 +27,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 use tokio::io::AsyncRead;
 
@@ -79,6 +81,7 @@ pub struct Node {
     home: Home,
     network: NetworkManager,
     discovery: Arc<PeerDiscoveryManager>,
+    announcer: Option<GunDiscovery>,
     host: FileHost,
     client: FileClient,
     running: Mutex<Option<RunningMark>>,
@@ -119,6 +122,20 @@ impl Node {
     /// How it finds peers.
     pub fn discovery(&self) -> &PeerDiscoveryManager {
         &self.discovery
+    }
+
+    /// Its Gun relays; `None` if Gun is not used.
+    pub fn gun(&self) -> Option<&GunClient> {
+        self.network.gun().map(Gun::client)
+    }
+
+    /// Waits until all that was announced over Gun has come to a relay, but no longer than `patience`; whether a relay is connected.
+    pub async fn announced(&self, patience: Duration) -> bool {
+        let (Some(gun), Some(announcer)) = (self.gun(), &self.announcer) else {
+            return false;
+        };
+        announcer.settled(patience).await;
+        gun.connected(Duration::ZERO).await
     }
 
     /// Shares a file or folder. `progress` is told the bytes hashed and the bytes in all. Dropping the future gives up.
@@ -170,6 +187,7 @@ impl Node {
                 addrs,
                 mapped: self.network.mapped(),
                 via: self.network.via(),
+                relays: self.network.relays_to_tell(),
             }],
             ..Ticket::new(share.hash)
         }

@@ -161,6 +161,7 @@ fn ticket_to(addrs: &[SocketAddr]) -> String {
         addrs: addrs.into(),
         mapped: Vec::new(),
         via: Vec::new(),
+        relays: Vec::new(),
     };
     let nodes = addrs.chunks(8).map(node).collect();
     let hash = ContentHash::from_bytes([5; 32]);

@@ -45,8 +45,9 @@ async fn announce(client: Arc<Inner>, hash: ContentHash) {
     if client.config.port == 0 {
         return;
     }
-    let announcement = Announcement::new(client.config.port);
-    let key = Lookup::Content(hash).key();
+    let lookup = Lookup::Content(hash);
+    let key = lookup.key();
+    let announcement = Announcement::of(lookup, client.config.port);
     if let Err(error) = client.discovery.announce(key, announcement).await {
         tracing::debug!(%error, "the download is not announced");
     }

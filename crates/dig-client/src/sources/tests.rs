@@ -48,6 +48,7 @@ fn peer(number: u8) -> PeerRecord {
         addrs: vec![SocketAddr::from(([10, 0, 0, number], 4433))],
         mapped: Vec::new(),
         via: Vec::new(),
+        relays: Vec::new(),
         source: PeerSource::Explicit,
     }
 }

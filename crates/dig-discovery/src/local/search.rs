@@ -225,6 +225,7 @@ fn found(node: NodeId, addrs: Vec<SocketAddr>, claims: Vec<Claim>) -> Found {
             addrs,
             mapped: Vec::new(),
             via: Vec::new(),
+            relays: Vec::new(),
             source: PeerSource::Local,
         },
         claims,

@@ -27,6 +27,7 @@ fn report(source: PeerSource, id: Option<u8>, addrs: &[u16]) -> Found {
         addrs: addrs.iter().map(|number| addr(*number)).collect(),
         mapped: Vec::new(),
         via: Vec::new(),
+        relays: Vec::new(),
         source,
     })
 }

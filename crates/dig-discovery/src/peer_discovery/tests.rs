@@ -38,6 +38,7 @@ impl Discovery for Bad {
                         addrs: vec![(Ipv4Addr::from_bits(0x0b00_0000 + number), 4433).into()],
                         mapped: Vec::new(),
                         via: Vec::new(),
+                        relays: Vec::new(),
                         source: PeerSource::Explicit,
                     })
                 })

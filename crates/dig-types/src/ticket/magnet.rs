@@ -91,6 +91,7 @@ fn add(ticket: &mut Ticket, peer: PeerAddr) -> Result<(), TicketError> {
             addrs: vec![peer.addr],
             mapped: Vec::new(),
             via: Vec::new(),
+            relays: Vec::new(),
         }),
     }
     Ok(())

@@ -17,6 +17,7 @@ fn sample() -> Ticket {
                 transport: Transport::Tcp,
                 addr: "192.0.2.9:40000".parse().unwrap(),
             }],
+            relays: vec!["wss://relay.example/gun".into()],
             via: vec![
                 format!("{}@192.0.2.7:4433", NodeId::from_bytes([8; 32]))
                     .parse()
@@ -49,6 +50,7 @@ fn both_forms_round_trip() {
     for node in &mut plain.nodes {
         node.mapped.clear();
         node.via.clear();
+        node.relays.clear();
     }
     assert_eq!(link.parse::<Ticket>().unwrap(), plain);
     assert!(link.contains("dn=my%20movie%20%281%29.mp4"), "{link}");
@@ -129,4 +131,38 @@ proptest! {
     fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = word(&bytes).parse::<Ticket>();
     }
+}
+
+#[test]
+fn relays_without_tls_and_more_than_two_are_passed_over() {
+    let node = |relays: &[&[u8]]| {
+        let mut value = Vec::new();
+        put(&mut value, NODE_ID, &[9; 32]);
+        for relay in relays {
+            put(&mut value, NODE_RELAY, relay);
+        }
+        decode_node(&value).unwrap().relays
+    };
+    let long = format!("wss://{}", "a".repeat(Ticket::MAX_RELAY_LEN));
+    let odd: [&[u8]; 5] = [
+        b"ws://a/gun",
+        b"wss://",
+        b"wss://a b",
+        b"\xff",
+        long.as_bytes(),
+    ];
+    assert!(node(&odd).is_empty());
+    let good: [&[u8]; 4] = [
+        b"ws://a/gun",
+        b"wss://a/gun",
+        b"wss://b/gun",
+        b"wss://c/gun",
+    ];
+    assert_eq!(node(&good), ["wss://a/gun".into(), "wss://b/gun".into()]);
+    let mut ticket = sample();
+    ticket.nodes[0].relays = ["ws://a", "wss://a", "wss://b", "wss://c"]
+        .map(Into::into)
+        .to_vec();
+    let read: Ticket = ticket.to_string().parse().unwrap();
+    assert_eq!(read.nodes[0].relays, ["wss://a".into(), "wss://b".into()]);
 }

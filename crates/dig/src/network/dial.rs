@@ -94,8 +94,7 @@ impl Dialling {
             wish,
             peer,
         };
-        if dialling.inner.paths.relay_only || wish == Wish::Direct && !dialling.inner.via.is_empty()
-        {
+        if dialling.inner.paths.relay_only || wish == Wish::Direct && dialling.inner.has_carrier() {
             dialling.traverse();
             return dialling;
         }

@@ -1,7 +1,7 @@
 //! The lanes of a node, in and out: how many there may be, and which can be used again.
 
-use super::sockets::Sockets;
-use crate::{introductions::Introductions, lane};
+use super::{lane, sockets::Sockets};
+use crate::introductions::Introductions;
 use dig_nat::rendezvous::LaneId;
 use dig_session::{Direction, LaneSender, PeerId, Pool};
 use dig_transfer::{lane::Lane, link::Link, serve::Server};

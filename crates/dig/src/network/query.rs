@@ -29,6 +29,7 @@ impl NodeQuery for LaneQuery {
                 addrs,
                 mapped: Vec::new(),
                 via: Vec::new(),
+                relays: Vec::new(),
                 source: PeerSource::Local,
             };
             let mut dials = network.connect(peer);

@@ -1,10 +1,11 @@
-//! Reaching a peer with its help: signals through a rendezvous peer, then a session over the path that was found.
+//! Reaching a peer with its help: signals through a rendezvous peer or a Gun relay, then a session over the path that was found.
 
 use super::{
-    Inner,
+    Gun, Inner,
     dial::{Failed, Outcome, Step},
     via::Via,
 };
+use crate::gun::Listening;
 use dig_nat::{
     attempt::Role,
     traversal::{Connecting, FoundPath, Path, Progress, Wish},
@@ -12,11 +13,14 @@ use dig_nat::{
 use dig_session::{Lane, TcpDialer};
 use dig_types::{NodeId, PeerRecord};
 use futures::{StreamExt as _, stream, stream::BoxStream};
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// How long a rendezvous peer may take to be reached.
 const RENDEZVOUS: Duration = Duration::from_secs(5);
+
+/// A rendezvous peer is better than a Gun relay, since it tells the peer where we are: so it gets this much time once a relay is up.
+const RENDEZVOUS_FIRST: Duration = Duration::from_millis(500);
 
 /// Tries what needs the peer's help; nothing at all where its id is unknown or nobody can introduce us.
 pub(super) fn traverse(
@@ -30,10 +34,14 @@ pub(super) fn traverse(
     for via in &peer.via {
         Via::want(&inner, *via);
     }
-    if inner.via.is_empty() {
+    if let Some(gun) = &inner.gun {
+        gun.add(&peer.relays);
+    }
+    if !inner.has_carrier() {
         return stream::empty().boxed();
     }
     let traversal = Traversal {
+        _listening: inner.gun.as_ref().map(Gun::listen),
         inner,
         node,
         wish,
@@ -48,6 +56,8 @@ pub(super) fn traverse(
 }
 
 struct Traversal {
+    /// The peer answers into our mailbox.
+    _listening: Option<Listening>,
     inner: Arc<Inner>,
     node: NodeId,
     wish: Wish,
@@ -67,9 +77,9 @@ impl Traversal {
         loop {
             match &mut self.stage {
                 Stage::Rendezvous => {
-                    if !self.inner.via.settled(RENDEZVOUS).await {
+                    if let Err(reason) = carried(&self.inner).await {
                         self.stage = Stage::Over;
-                        return Some(failed("no rendezvous peer can be reached".to_owned()));
+                        return Some(failed(reason.to_owned()));
                     }
                     let attempt = self.inner.nat.connect_with(self.node, self.wish);
                     self.stage = Stage::Attempt(attempt);
@@ -111,6 +121,36 @@ impl Traversal {
             after_signaling: Some(path_after + began.elapsed()),
         }))
     }
+}
+
+/// Waits until somebody carries signals, or says why nobody does.
+async fn carried(inner: &Inner) -> Result<(), &'static str> {
+    let has_via = !inner.via.is_empty();
+    let mut via = pin!(async { has_via && inner.via.settled(RENDEZVOUS).await });
+    let gun = async {
+        match &inner.gun {
+            Some(gun) => gun.up(RENDEZVOUS).await,
+            None => false,
+        }
+    };
+    tokio::select! {
+        biased;
+        true = &mut via => return Ok(()),
+        true = gun => {
+            if has_via {
+                let _ = tokio::time::timeout(RENDEZVOUS_FIRST, via).await;
+            }
+            return Ok(());
+        }
+        else => {}
+    }
+    Err(
+        match (has_via, inner.gun.as_ref().is_some_and(Gun::has_relays)) {
+            (true, false) => "no rendezvous peer can be reached",
+            (false, true) => "no Gun relay can be reached",
+            _ => "neither a rendezvous peer nor a Gun relay can be reached",
+        },
+    )
 }
 
 async fn open(inner: &Inner, node: NodeId, found: FoundPath) -> Result<Lane, Failed> {

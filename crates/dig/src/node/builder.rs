@@ -7,6 +7,10 @@ use super::{
     PeerDiscoveryManager, PeerRecord, PeerSource, PendingWatch, Ports, Server, ServerConfig,
     SessionConfig, Signer, SocketAddr, StartError, SystemClock, Trusted,
 };
+use crate::{
+    gun::{GunBus, GunClient, GunDiscovery, GunSignaling, RelayUrl},
+    network::Gun,
+};
 use dig_identity::Algorithm;
 use dig_nat::traversal::PathMemory;
 
@@ -34,6 +38,7 @@ pub struct NodeBuilder {
     require_authentication: bool,
     trusted: BTreeSet<NodeId>,
     paths: PathOptions,
+    gun: Option<Vec<RelayUrl>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -48,6 +53,7 @@ impl Default for NodeBuilder {
             require_authentication: false,
             trusted: BTreeSet::new(),
             paths: PathOptions::default(),
+            gun: Some(Vec::new()),
             clock: Arc::new(SystemClock),
         }
     }
@@ -111,6 +117,16 @@ impl NodeBuilder {
         Self { paths, ..self }
     }
 
+    /// The Gun relays to announce, search and send signals over; `None` uses Gun not at all, not even the relays that a ticket names. Default: those of
+    /// tickets only.
+    #[must_use]
+    pub fn gun(self, relays: Option<Vec<RelayUrl>>) -> Self {
+        Self {
+            gun: relays,
+            ..self
+        }
+    }
+
     /// The clock by which certificates and records are judged. Default: the system's.
     #[must_use]
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
@@ -127,9 +143,11 @@ impl NodeBuilder {
         let mut serving = ServerConfig::default();
         serving.upload_limit = self.limit;
         let server = Server::new(serving);
-        let network = self.network(&home, server.clone()).await?;
+        let signer = self.signer(&home).await?;
+        let network = self.network(&home, signer.clone(), server.clone())?;
         let query = Arc::new(PendingWatch::new(Arc::new(LaneQuery(network.clone()))));
-        let discovery = Arc::new(self.discovery(&network, query.clone()));
+        let announcer = self.announcer(signer, &network);
+        let discovery = Arc::new(self.discovery(&network, announcer.clone(), query.clone()));
         let host = HostConfig {
             port: network.port(),
             cache: Some(home.cache_dir()),
@@ -156,6 +174,7 @@ impl NodeBuilder {
             home,
             network,
             discovery,
+            announcer,
             host,
             client,
             running,
@@ -164,13 +183,13 @@ impl NodeBuilder {
     }
 
     /// Listens.
-    async fn network(
+    fn network(
         &self,
         home: &Home,
+        signer: Arc<dyn Signer>,
         server: Arc<Server>,
     ) -> Result<NetworkManager, StartError> {
         let keeps_port = matches!(self.identity, Identity::Home) && self.listen.is_none();
-        let signer = self.signer(home).await?;
         let ports = self.ports(home, keeps_port)?;
         if keeps_port {
             home.remember_port(ports.number)?;
@@ -186,8 +205,16 @@ impl NodeBuilder {
         }
         let memory: Arc<dyn PathMemory> = Arc::new(HomeMethods(home.clone()));
         let clock = self.clock.clone();
+        let gun = self.gun.clone().map(|relays| {
+            let client = GunClient::start(relays, clock.clone());
+            let graph = Arc::new(client.clone());
+            Gun::new(
+                client,
+                GunSignaling::new(graph, clock.clone(), signer.node_id()),
+            )
+        });
         let network =
-            NetworkManager::start(ports, session, (paths, memory), signer, clock, server)?;
+            NetworkManager::start(ports, session, (paths, memory), gun, signer, clock, server)?;
         Ok(network)
     }
 
@@ -227,15 +254,28 @@ impl NodeBuilder {
         wanted.then(|| Arc::new(Trusted(self.trusted.clone())) as Arc<dyn AuthPolicy>)
     }
 
+    /// Announces and finds over Gun.
+    fn announcer(&self, signer: Arc<dyn Signer>, network: &NetworkManager) -> Option<GunDiscovery> {
+        let gun = network.gun()?;
+        let graph = Arc::new(gun.client().clone());
+        let bus = GunBus::new(graph, self.clock.clone());
+        let presence = Arc::new(network.clone());
+        Some(GunDiscovery::new(bus, signer, presence, gun.signaling()))
+    }
+
     fn discovery(
         &self,
         network: &NetworkManager,
+        announcer: Option<GunDiscovery>,
         query: Arc<PendingWatch>,
     ) -> PeerDiscoveryManager {
         let mut discovery = PeerDiscoveryManager::new(DiscoveryConfig::default());
         if self.local_discovery && !self.paths.relay_only {
             let local = LocalDiscovery::new(LocalConfig::new(network.instance()), query);
             discovery.register(PeerSource::Local, Box::new(local));
+        }
+        if let Some(gun) = announcer {
+            discovery.register(PeerSource::Gun, Box::new(gun));
         }
         discovery
     }
@@ -249,6 +289,7 @@ fn neighbours(home: &Home) -> Vec<PeerRecord> {
         addrs: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, running.port))],
         mapped: Vec::new(),
         via: Vec::new(),
+        relays: Vec::new(),
         source: PeerSource::Explicit,
     });
     records.collect()

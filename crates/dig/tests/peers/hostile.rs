@@ -473,6 +473,7 @@ fn record_of(host: &dig::Node) -> PeerRecord {
         addrs: vec![addr],
         mapped: Vec::new(),
         via: Vec::new(),
+        relays: Vec::new(),
         source: PeerSource::Explicit,
     }
 }

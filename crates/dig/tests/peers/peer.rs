@@ -90,6 +90,7 @@ impl Peer {
             addrs: vec![self.addr],
             mapped: Vec::new(),
             via: Vec::new(),
+            relays: Vec::new(),
             source: PeerSource::Explicit,
         }
     }

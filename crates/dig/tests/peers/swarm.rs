@@ -172,6 +172,7 @@ async fn a_getter_serves_another_one_meanwhile() {
         addrs: vec![addr],
         mapped: Vec::new(),
         via: Vec::new(),
+        relays: Vec::new(),
         source: PeerSource::Explicit,
     };
     let (half, at_half) = tokio::sync::oneshot::channel();
