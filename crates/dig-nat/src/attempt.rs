@@ -111,6 +111,8 @@ pub struct Attempt {
     budget: Budget,
     jitter: Jitter,
     ice: Option<IceChecks>,
+    /// Ends of a peer that no carrier sees for which the NAT was opened.
+    unattested: BTreeSet<SocketAddr>,
     /// Who may come in at which own relay.
     permitted: BTreeSet<(SocketAddr, IpAddr)>,
     paths: Vec<Path>,
@@ -228,6 +230,7 @@ impl Attempt {
             budget: Budget::new(),
             jitter: Jitter::new(&config.seed),
             ice: None,
+            unattested: BTreeSet::new(),
             permitted: BTreeSet::new(),
             paths: Vec::new(),
             chosen: None,

@@ -99,9 +99,10 @@ impl Checks {
         }
     }
 
-    /// Packets for every address of a method which open this side's NAT and end before the peer's.
+    /// Packets for these addresses which open this side's NAT and end before the peer's.
     pub(super) fn openers(
         &self,
+        probes: &[Probe],
         method: Method,
         keys: &Keys,
         ttl: u8,
@@ -109,7 +110,7 @@ impl Checks {
         budget: &mut Budget,
     ) -> Vec<Output> {
         let mut out = Vec::new();
-        for Probe { from, to } in self.probes(method) {
+        for &Probe { from, to } in probes {
             for _ in 0..OPENERS {
                 let check = Check {
                     kind: Kind::Request,

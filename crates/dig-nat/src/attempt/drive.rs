@@ -6,7 +6,8 @@ use super::{
     config::RelayUse,
     event::{Output, StreamFailure},
     message::{Answer, Message, Offer},
-    methods::{Dial, Pace, Plan, Sides, method},
+    methods::{Dial, Pace, Plan, Probe, Sides, method},
+    remote::MAX_UNATTESTED,
     run::{Run, Wait},
     signals::Repeat,
     streams::Stage,
@@ -222,14 +223,27 @@ impl Attempt {
             self.open_ice(at);
             return;
         }
+        let mut probes: Vec<Probe> = self.checks.probes(method).collect();
+        if method == Method::UdpHolePunch {
+            probes.extend(self.unattested());
+        }
         let Some(keys) = &self.keys else { return };
-        for output in self
-            .checks
-            .openers(method, keys, ttl, &mut self.jitter, &mut self.budget)
-        {
+        let (jitter, budget) = (&mut self.jitter, &mut self.budget);
+        for output in (self.checks).openers(&probes, method, keys, ttl, jitter, budget) {
             self.sent(method, &output);
             self.outputs.push_back(output);
         }
+    }
+
+    /// Ends of a peer that no carrier sees, each once: this side's NAT is opened for them by packets that end before any other, so
+    /// whoever is aimed at hears nothing; the peer's own check proves that it is there.
+    fn unattested(&mut self) -> Vec<Probe> {
+        let Some(remote) = &self.remote else {
+            return Vec::new();
+        };
+        let mut ends = remote.unattested_ends(&self.local);
+        ends.retain(|end| self.unattested.len() < MAX_UNATTESTED && self.unattested.insert(*end));
+        ends.into_iter().map(Probe::shared).collect()
     }
 
     /// The first round of a method in a race: not all of them begin at the same time.

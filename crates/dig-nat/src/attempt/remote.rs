@@ -14,6 +14,9 @@ use std::net::{IpAddr, SocketAddr};
 /// Addresses kept of those that carriers saw the peer at.
 const MAX_OBSERVED: usize = 8;
 
+/// Ends used of a peer that no carrier sees: one of each family.
+pub(super) const MAX_UNATTESTED: usize = 2;
+
 /// Relayed addresses used of the peer's: a node has allocations on two servers at most.
 const MAX_RELAYED: usize = 2;
 
@@ -96,6 +99,28 @@ impl Remote {
             }
         }
         candidates
+    }
+
+    /// Where the peer says that its datagrams come from, if it made the offer and no carrier says where it is: the carrier cannot see it, or says
+    /// nothing of its senders. Nothing may go to these ends but what this side's own NAT ends at, and to few of them.
+    pub(super) fn unattested_ends(&self, local: &Local) -> Vec<SocketAddr> {
+        if self.role != Role::Initiator || !self.observed.is_empty() {
+            return Vec::new();
+        }
+        let speaks = |addr: SocketAddr| {
+            let mut own = local.candidates.iter();
+            own.any(|own| own.addr.is_ipv4() == addr.is_ipv4())
+        };
+        let outside = |c: &&Candidate| {
+            c.transport == Transport::Udp
+                && matches!(c.kind, CandidateKind::ServerReflexive | CandidateKind::Host)
+                && c.addr.port() != 0
+                && is_public(c.addr.ip())
+                && !local.shares_network(c.addr.ip())
+                && speaks(c.addr)
+        };
+        let ends = self.terms.candidates.iter().filter(outside);
+        ends.map(|c| c.addr).take(MAX_UNATTESTED).collect()
     }
 
     /// Whether a carrier sees the peer at that very host of the internet, by IPv4.

@@ -74,6 +74,8 @@ struct Case {
     /// When each side's allocation on a TURN server comes up, if it has one.
     relays: [Option<Duration>; 2],
     relay: RelayUse,
+    /// The carrier says nothing of where signals come from.
+    blind: bool,
     /// Each knows how its NAT maps ports, so that they may be guessed.
     hints: bool,
 }
@@ -93,6 +95,7 @@ impl Case {
             together: false,
             relays: [None; 2],
             relay: RelayUse::Yes,
+            blind: false,
             hints: false,
         }
     }
@@ -130,6 +133,7 @@ impl Case {
         let peers = vec![peer(0), peer(1)];
         let mut world = World::new(sites, peers, self.seed);
         world.loss = self.loss;
+        world.blind = self.blind;
         world.signal_delay = self.signal_delay;
         world.signal_jitter = self.signal_jitter;
         for (at, up) in self.relays.iter().enumerate() {

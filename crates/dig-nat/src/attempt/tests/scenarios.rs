@@ -281,6 +281,33 @@ fn the_race_is_no_slower_than_the_best_method_alone() {
 }
 
 /// Whatever is offered, packets go only to where the carrier sees the offerer, and at most 100.
+/// Over a Gun relay, say: who answers knows only what who asks says of itself.
+#[test]
+fn holes_are_punched_though_the_carrier_sees_nobody() {
+    let (drop, reject) = (Habit::Drop, Habit::Reject);
+    for (one, other) in [
+        (drop, drop),
+        (reject, drop),
+        (drop, reject),
+        (reject, reject),
+    ] {
+        for strategy in [Strategy::Race, Strategy::Sequential] {
+            for seed in 0..10 {
+                let (one, other) = (port_restricted(one), port_restricted(other));
+                let mut case = Case::new(seed, one, other);
+                case.blind = true;
+                case.strategy = strategy;
+                assert_eq!(connects(&case), Method::UdpHolePunch, "seed {seed}");
+            }
+        }
+    }
+    let mut case = Case::new(0, Kind::Open, port_restricted(reject));
+    case.blind = true;
+    connects(&case);
+    case.kinds.swap(0, 1);
+    connects(&case);
+}
+
 #[test]
 fn an_offer_cannot_aim_at_others() {
     for seed in 0..50 {

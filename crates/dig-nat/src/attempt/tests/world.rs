@@ -195,6 +195,8 @@ pub(super) struct World {
     /// Whether STUN servers answer meanwhile.
     pub(super) measurable: bool,
     pub(super) answered: Option<Duration>,
+    /// Whether the carrier says nothing of where signals come from.
+    pub(super) blind: bool,
     /// Whether sessions come about over the paths found.
     pub(super) confirm: bool,
 }
@@ -226,6 +228,7 @@ impl World {
             others: 0,
             measurable: true,
             answered: None,
+            blind: false,
             confirm: true,
         }
     }
@@ -280,6 +283,9 @@ impl World {
 
     fn observed(&mut self, peer: usize) -> Vec<Observed> {
         let mut observed = Vec::new();
+        if self.blind {
+            return observed;
+        }
         for v4 in [true, false] {
             for transport in [Transport::Udp, Transport::Tcp] {
                 let addr = self.seen(peer, transport, 0, v4);
