@@ -38,7 +38,7 @@ impl Query {
     ///
     /// Taken as they are meant: a range of souls that stands where `#` should be, as gun.js's own interface writes it; a key
     /// `""` or `{}`, which is every key; `-` at any place; a budget that is no number of at least 1, which is none.
-    pub fn parse(get: &Json) -> Result<Self, InvalidQuery> {
+    pub(crate) fn parse(get: &Json) -> Result<Self, InvalidQuery> {
         let Json::Object(get) = get else {
             return Err(InvalidQuery::NotAnObject);
         };
