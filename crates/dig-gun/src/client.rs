@@ -131,3 +131,6 @@ impl Gun {
         self.0.0.shut_down().await;
     }
 }
+
+#[cfg(test)]
+mod tests;
