@@ -25,9 +25,13 @@ pub(crate) fn build(workspace: &Workspace, args: &[&str]) -> anyhow::Result<Path
 
 /// Where cargo puts programs in their released form.
 pub(crate) fn release(workspace: &Workspace) -> PathBuf {
+    target(workspace).join("release")
+}
+
+/// Where cargo puts all that it makes.
+pub(crate) fn target(workspace: &Workspace) -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let target = target.unwrap_or_else(|| workspace.root.join("target"));
-    target.join("release")
+    target.unwrap_or_else(|| workspace.root.join("target"))
 }
 
 /// A program that runs until it is dropped.

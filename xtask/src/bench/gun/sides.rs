@@ -1,9 +1,10 @@
 //! Both relays, each a program of its own on loopback.
 
-use super::super::process::{Running, build, release};
+use super::super::process::{Running, build, release, target};
 use crate::workspace::Workspace;
 use anyhow::{Context as _, ensure};
 use std::{
+    fs::File,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
@@ -35,25 +36,32 @@ impl Programs {
     /// Fetches the other if it is not here, in the version that the tests of dig-gun are held against.
     pub(super) fn fetch(workspace: &Workspace) -> anyhow::Result<()> {
         let folder = node_folder(workspace);
-        if !folder.join("node_modules/gun/package.json").is_file() {
-            std::fs::create_dir_all(&folder)?;
-            let listed = workspace.root.join("crates/dig-gun/tests/interop");
-            for file in ["package.json", "package-lock.json"] {
-                std::fs::copy(listed.join(file), folder.join(file))?;
-            }
-            let status = Command::new("npm")
-                .args([
-                    "ci",
-                    "--ignore-scripts",
-                    "--no-audit",
-                    "--no-fund",
-                    "--silent",
-                ])
-                .current_dir(&folder)
-                .status()
-                .context("npm does not run")?;
-            ensure!(status.success(), "npm could not install gun");
+        std::fs::create_dir_all(&folder)?;
+        // The tests use the same folder in the same way.
+        let alone = File::create(folder.join("installing"))?;
+        alone.lock()?;
+        let listed = workspace.root.join("crates/dig-gun/tests/interop");
+        let wanted = std::fs::read(listed.join("package-lock.json"))?;
+        let stamp = folder.join("installed");
+        if std::fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
+            return Ok(());
         }
+        for file in ["package.json", "package-lock.json"] {
+            std::fs::copy(listed.join(file), folder.join(file))?;
+        }
+        let status = Command::new("npm")
+            .args([
+                "ci",
+                "--ignore-scripts",
+                "--no-audit",
+                "--no-fund",
+                "--silent",
+            ])
+            .current_dir(&folder)
+            .status()
+            .context("npm does not run")?;
+        ensure!(status.success(), "npm could not install gun");
+        std::fs::write(stamp, wanted)?;
         Ok(())
     }
 
@@ -102,7 +110,7 @@ impl Programs {
     }
 }
 
-/// Where npm keeps gun.js, for tests too.
+/// Where npm puts gun.js.
 fn node_folder(workspace: &Workspace) -> PathBuf {
-    workspace.root.join("target/node")
+    target(workspace).join("tmp/gun-interop")
 }
