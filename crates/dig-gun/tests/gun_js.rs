@@ -9,7 +9,7 @@ use aws_lc_rs::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
 };
-use data_encoding::{BASE64, BASE64URL_NOPAD};
+use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER};
 use dig_gun::{
     frame::{MAX_CHARS, split_put},
     graph::{Field, Node},
@@ -333,36 +333,38 @@ fn place(rng: &mut Rng) -> Json {
     }
 }
 
+/// Something that Bob writes among Alice's nodes, with a certificate of her, or of his own making.
+fn certified(rng: &mut Rng, alice: &User, bob: &User) -> Case {
+    let mut places: Vec<Json> = (0..rng.usize(0..3)).map(|_| place(rng)).collect();
+    let places = match places.len() {
+        1 => places.remove(0),
+        _ => json!(places),
+    };
+    let users = match rng.u8(0..8) {
+        0 => json!("*"),
+        1 => json!(["*", "x"]),
+        2 => json!([bob.name]),
+        3 => json!(alice.name),
+        _ => json!(bob.name),
+    };
+    let mut terms = json!({"c": users, "w": places});
+    if rng.u8(0..4) == 0 {
+        terms["e"] = json!(WRITTEN as i64 + rng.i64(-1..=1));
+    }
+    let issuer = if rng.u8(0..10) == 0 { bob } else { alice };
+    let path = rng.choice(["", "/a", "/ab", "/a/b", "/b"]).unwrap();
+    let key = rng.choice(["a", "ab", "b", &bob.name]).unwrap();
+    let soul = format!("~{}{path}", alice.name);
+    let more = [("+", issuer.certificate(&terms)), ("*", json!(bob.name))];
+    Case::signed(bob, &soul, key, &json!("hi"), &more)
+}
+
 #[test]
 fn certificates_are_judged_as_by_gun_js() {
     let mut rng = rng();
     let (alice, bob) = (User::new(), User::new());
     let cases: Vec<Case> = (0..600)
-        .map(|_| {
-            let places: Vec<Json> = (0..rng.usize(0..3)).map(|_| place(&mut rng)).collect();
-            let places = if places.len() == 1 {
-                places[0].clone()
-            } else {
-                json!(places)
-            };
-            let users = match rng.u8(0..8) {
-                0 => json!("*"),
-                1 => json!(["*", "x"]),
-                2 => json!([bob.name]),
-                3 => json!(alice.name),
-                _ => json!(bob.name),
-            };
-            let mut terms = json!({"c": users, "w": places});
-            if rng.u8(0..4) == 0 {
-                terms["e"] = json!(WRITTEN as i64 + rng.i64(-1..=1));
-            }
-            let issuer = if rng.u8(0..10) == 0 { &bob } else { &alice };
-            let path = rng.choice(["", "/a", "/ab", "/a/b", "/b"]).unwrap();
-            let key = *rng.choice([&*"a", "ab", "b", &bob.name].iter()).unwrap();
-            let soul = format!("~{}{path}", alice.name);
-            let more = [("+", issuer.certificate(&terms)), ("*", json!(bob.name))];
-            Case::signed(&bob, &soul, key, &json!("hi"), &more)
-        })
+        .map(|_| certified(&mut rng, &alice, &bob))
         .collect();
     let lines: Vec<String> = cases.iter().map(Case::line).collect();
     let Some(answers) = ask("judge.cjs", &lines) else {
@@ -399,11 +401,14 @@ fn certificates_are_judged_as_by_gun_js() {
     assert!((60..500).contains(&stored), "{stored} stored");
 }
 
-#[test]
-fn signed_and_addressed_values_are_judged_as_by_gun_js() {
-    let mut rng = rng();
+/// Values of all kinds, in nodes of Alice, signed by her and by another.
+fn signed_values() -> Vec<Case> {
     let (alice, eve) = (User::new(), User::new());
-    let mut cases = Vec::new();
+    let souls = [
+        format!("~{}", alice.name),
+        format!("~{}/a/b", alice.name),
+        format!("x~{}.y", alice.name),
+    ];
     let values = [
         json!(null),
         json!(1.5),
@@ -414,45 +419,50 @@ fn signed_and_addressed_values_are_judged_as_by_gun_js() {
         json!([1, {"b": 2}]),
         json!({"ct": "a", "iv": "b"}),
     ];
+    let mut cases = Vec::new();
     for value in &values {
-        for soul in [
-            format!("~{}", alice.name),
-            format!("~{}/a/b", alice.name),
-            format!("x~{}.y", alice.name),
-        ] {
+        for soul in &souls {
             for signer in [&alice, &eve] {
-                cases.push(Case::signed(signer, &soul, "k", value, &[]));
+                cases.push(Case::signed(signer, soul, "k", value, &[]));
             }
         }
     }
-    for soul in [
+    cases
+}
+
+/// Values under keys that might be theirs, in nodes of all kinds.
+fn addressed_values(rng: &mut Rng) -> Vec<Case> {
+    let souls = [
         "#", "a#", "a#b", "plain", "~", "~a", "~a.b", "a~b/c", "~@a", "~@", "a<b", "~@a#",
         "a#<?1e9", "a<?9", "a<?1e9",
-    ] {
-        for _ in 0..12 {
-            let value = value(&mut rng, 3);
-            let hash = sea::content_key(&value);
-            let hex = data_encoding::HEXLOWER.encode(&BASE64.decode(hash.as_bytes()).unwrap());
-            let key = match rng.u8(0..6) {
-                0 => "k".to_owned(),
-                1 => hash,
-                2 => format!("p#{hash}"),
-                3 => hex,
-                4 => "~a".to_owned(),
-                _ => match &value {
-                    Value::Link(soul) => soul.as_str().to_owned(),
-                    _ => "pub".to_owned(),
-                },
-            };
-            let what = format!("{value:?}");
-            cases.push(Case {
-                soul: soul.to_owned(),
-                key,
-                value,
-                what,
-            });
-        }
+    ];
+    let mut cases = Vec::new();
+    for at in 0..180 {
+        let value = value(rng, 3);
+        let hash = sea::content_key(&value);
+        let key = match (rng.u8(0..6), &value) {
+            (0, _) => "k".to_owned(),
+            (1, _) => hash,
+            (2, _) => format!("p#{hash}"),
+            (3, _) => HEXLOWER.encode(&BASE64.decode(hash.as_bytes()).unwrap()),
+            (4, Value::Link(soul)) => soul.as_str().to_owned(),
+            (4, _) => "pub".to_owned(),
+            _ => "~a".to_owned(),
+        };
+        cases.push(Case {
+            soul: souls[at % souls.len()].to_owned(),
+            key,
+            what: format!("{value:?}"),
+            value,
+        });
     }
+    cases
+}
+
+#[test]
+fn signed_and_addressed_values_are_judged_as_by_gun_js() {
+    let mut cases = signed_values();
+    cases.extend(addressed_values(&mut rng()));
     cases.retain(|case| case.key != "_");
     let lines: Vec<String> = cases.iter().map(Case::line).collect();
     let Some(answers) = ask("judge.cjs", &lines) else {

@@ -1,7 +1,9 @@
 //! Whatever gun.js said in the captured runs is understood, and what is written in return means the same.
 
+#![cfg(test)]
+
 use dig_gun::{
-    frame::{FrameError, frames_in},
+    frame::frames_in,
     graph::{Field, Node},
     message::{Body, Dam, Fault, Message, MessageId, ParseError, WireLimits},
     sea,
@@ -209,7 +211,98 @@ fn hashes_of_answers_are_theirs() {
     assert!(answers > 60, "only {answers} answers");
 }
 
-/// What the raw clients got wrong on purpose, by the step of the script, and what becomes of it.
+/// What the raw clients got wrong on purpose, by the step of the script, and what is said of it.
+const REFUSALS: &[(&str, &[&str])] = &[
+    ("node without _", &["Error: Invalid graph! 'e1' no meta."]),
+    (
+        "soul mismatch",
+        &["Error: Invalid graph! 'e1' soul not same."],
+    ),
+    ("no state map", &["Error: Invalid graph! 'e1' no state."]),
+    (
+        "one key lacks a state: the earlier key is kept",
+        &["Error: Invalid graph! 'b' on 'e1' no state."],
+    ),
+    (
+        "array value",
+        &["Error: Invalid graph! 'a' on 'e2' bad array."],
+    ),
+    (
+        "object value",
+        &["Error: Invalid graph! 'a' on 'e2' bad object."],
+    ),
+    (
+        "link with an extra field",
+        &["Error: Invalid graph! 'a' on 'e2' bad object."],
+    ),
+    (
+        "link to empty soul",
+        &["Error: Invalid graph! 'a': a soul or key must not be empty."],
+    ),
+    (
+        "empty soul",
+        &["Error: Invalid graph! '': a soul or key must not be empty."],
+    ),
+    (
+        "empty key",
+        &["Error: Invalid graph! '': a soul or key must not be empty."],
+    ),
+    (
+        "state is a string: stored with state -Infinity",
+        &["Error: Invalid graph! 's' on 'e3' bad state."],
+    ),
+    (
+        "state is null",
+        &["Error: Invalid graph! 'n' on 'e3' bad state."],
+    ),
+    (
+        "two nodes, second bad: first is kept and acked",
+        &["Error: Invalid graph! 'a' on 'g2' bad array."],
+    ),
+    ("put {}", &[]),
+    ("node without keys", &[]),
+    ("{}", &[]),
+    (
+        "hello",
+        &["a frame must be a JSON object or a list of them"],
+    ),
+    ("42", &["a frame must be a JSON object or a list of them"]),
+    (
+        "leading space",
+        &["a frame must be a JSON object or a list of them"],
+    ),
+    (
+        "array with junk",
+        &["an element of the list is no message"; 3],
+    ),
+    ("nested array", &["an element of the list is no message"]),
+    (
+        "cut array: uncaught exception in the relay",
+        &["the list is cut off"],
+    ),
+    ("unknown dam", &[]),
+    ("dam number", &[]),
+    ("dam opt without opt", &[]),
+    ("dam mob without peers", &[]),
+    ("message with neither get nor put", &[]),
+    ("ack to an unknown id", &[]),
+    ("numeric id", &[]),
+    (
+        "get null",
+        &["Error: Invalid get! `get` must be an object with a soul under `#`"],
+    ),
+];
+
+/// Those that are not JSON at all; gun.js takes two of them and dies of another.
+const NOT_JSON: &[&str] = &[
+    "1e999",
+    "missing final brace: accepted",
+    "trailing comma: accepted",
+    "cut after key",
+    "{not json}",
+    "bad escape: uncaught exception in the relay",
+];
+
 #[test]
 fn broken_frames_are_refused_with_a_reason() {
     let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -226,83 +319,11 @@ fn broken_frames_are_refused_with_a_reason() {
             }
         }
     }
-    let no_message = FrameError::NotAMessage.to_string();
-    let no_frame = FrameError::NotAFrame.to_string();
-    let graph = |text: &str| format!("Error: Invalid graph! {text}");
-    let expected: &[(&str, &[String])] = &[
-        ("node without _", &[graph("'e1' no meta.")]),
-        ("soul mismatch", &[graph("'e1' soul not same.")]),
-        ("no state map", &[graph("'e1' no state.")]),
-        (
-            "one key lacks a state: the earlier key is kept",
-            &[graph("'b' on 'e1' no state.")],
-        ),
-        ("array value", &[graph("'a' on 'e2' bad array.")]),
-        ("object value", &[graph("'a' on 'e2' bad object.")]),
-        (
-            "link with an extra field",
-            &[graph("'a' on 'e2' bad object.")],
-        ),
-        (
-            "link to empty soul",
-            &[graph("'a': a soul or key must not be empty.")],
-        ),
-        (
-            "empty soul",
-            &[graph("'': a soul or key must not be empty.")],
-        ),
-        (
-            "empty key",
-            &[graph("'': a soul or key must not be empty.")],
-        ),
-        (
-            "state is a string: stored with state -Infinity",
-            &[graph("'s' on 'e3' bad state.")],
-        ),
-        ("state is null", &[graph("'n' on 'e3' bad state.")]),
-        (
-            "two nodes, second bad: first is kept and acked",
-            &[graph("'a' on 'g2' bad array.")],
-        ),
-        ("put {}", &[]),
-        ("node without keys", &[]),
-        ("{}", &[]),
-        ("hello", std::slice::from_ref(&no_frame)),
-        ("42", std::slice::from_ref(&no_frame)),
-        ("leading space", std::slice::from_ref(&no_frame)),
-        (
-            "array with junk",
-            &[no_message.clone(), no_message.clone(), no_message.clone()],
-        ),
-        ("nested array", std::slice::from_ref(&no_message)),
-        (
-            "cut array: uncaught exception in the relay",
-            &[FrameError::CutOff.to_string()],
-        ),
-        ("unknown dam", &[]),
-        ("dam number", &[]),
-        ("dam opt without opt", &[]),
-        ("dam mob without peers", &[]),
-        ("message with neither get nor put", &[]),
-        ("ack to an unknown id", &[]),
-        ("numeric id", &[]),
-        (
-            "get null",
-            &["Error: Invalid get! `get` must be an object with a soul under `#`".to_owned()],
-        ),
-    ];
-    for (step, faults) in expected {
-        assert_eq!(found.get(*step).map(Vec::as_slice), Some(*faults), "{step}");
+    for (step, refusals) in REFUSALS {
+        assert_eq!(found[*step], *refusals, "{step}");
     }
-    for step in [
-        "1e999",
-        "missing final brace: accepted",
-        "trailing comma: accepted",
-        "cut after key",
-        "{not json}",
-        "bad escape: uncaught exception in the relay",
-    ] {
-        let faults = &found[step];
+    for step in NOT_JSON {
+        let faults = &found[*step];
         assert!(
             faults.len() == 1 && faults[0].starts_with("DAM JSON parse error"),
             "{step}: {faults:?}"

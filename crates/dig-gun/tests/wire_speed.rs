@@ -1,6 +1,8 @@
 //! How fast messages are read and written, on one core. Prints figures; run it with optimisation:
 //! `cargo test --release -p dig-gun --test wire_speed -- --ignored --nocapture`.
 
+#![cfg(test)]
+
 use dig_gun::{
     frame::{Packer, frames_in},
     graph::Node,
@@ -57,7 +59,7 @@ fn rate(what: &str, units: usize, mut work: impl FnMut()) {
 
 #[test]
 #[ignore = "a measurement"]
-fn figures() {
+fn figures_of_messages() {
     let limits = WireLimits::default();
     let puts = small_puts(10_000);
     let texts: Vec<String> = puts.iter().map(Message::to_text).collect();
@@ -101,6 +103,11 @@ fn figures() {
         out.clear();
         wide.write(&mut out);
     });
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn figures_of_signed_data() {
     let value = Value::text("some content of ordinary length");
     let (soul, key) = (
         Soul::new("dig/1/t/x#").unwrap(),
