@@ -10,8 +10,10 @@
 //! ```
 //!
 //! Reading takes any text and answers with a message or an error, in time and memory proportional to the text; nothing in it
-//! recurses, so the depth of what nobody knows is no matter. What gun.js leaks is tolerated: states of `-Infinity` (which no JSON has), numbers
-//! for ids, debug marks, fields without a state in answers: the field is left out. A *write* that is at fault is refused whole.
+//! recurses, so the depth of what nobody knows is no matter. What gun.js leaks is tolerated: states of `-Infinity` (which no JSON
+//! has), numbers for names, debug marks, fields without a state in answers: the field is left out. A *write* that is at fault is
+//! refused whole, where gun.js keeps what comes before the fault. Refused is also what gun.js's own parser takes and no other: a missing
+//! last brace, a comma before it; and half a surrogate pair, which JavaScript's texts can hold and others cannot.
 //!
 //! Three rules of writing are for gun.js's own parser (`lib/yson.js`), which loses a key when one of its slices of 32,768 characters ends
 //! between key and value: `put` is the last field of a message, the longest text the last value in it, and [`crate::frame::split_put`]

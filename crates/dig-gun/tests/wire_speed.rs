@@ -138,3 +138,39 @@ fn figures_of_signed_data() {
         }
     });
 }
+
+/// What a peer can make a relay do with the longest message there may be: time must grow with the text and no faster.
+#[test]
+#[ignore = "a measurement"]
+fn figures_of_hostile_texts() {
+    const LEN: usize = 4 << 20;
+    let limits = WireLimits::default();
+    let fill = |begin: &str, middle: &str, end: &str| {
+        let times = (LEN - begin.len() - end.len()) / middle.len();
+        format!("{begin}{}{end}", middle.repeat(times))
+    };
+    let node = r##"{"#":"w","put":{"s":{"_":{"#":"s",">":{"##;
+    for (what, text) in [
+        ("a list without an end", fill("[", "[", "")),
+        ("texts without an end", fill("[\"", "\\\"", "")),
+        ("many elements", fill("[", "1,", "1]")),
+        ("depth", fill("{\"x\":", "[", "")),
+        ("names again and again", fill("{", "\"#\":1,", "\"#\":1}")),
+        ("fields", fill(node, "\"\":1,", "\"a\":1}}}}}")),
+        ("infinities", fill(node, "\"\":-Infinity,", "\"a\":1}}}}}")),
+        ("dashes", fill("{", "-", "}")),
+        ("nodes", fill("{\"put\":{", "\"\":{},", "\"a\":{}}}")),
+        ("escapes", fill("{\"put\":\"", "\\u00e9", "\"}")),
+        (
+            "half a pair at the end",
+            fill("{\"put\":\"", "\\u00e9", "\\ud800\"}"),
+        ),
+        ("a long question", fill("{\"get\":[", "0,", "0]}")),
+    ] {
+        rate(what, text.len(), || {
+            for element in frames_in(&text).flatten() {
+                let _ = black_box(Message::parse(&element, &limits));
+            }
+        });
+    }
+}

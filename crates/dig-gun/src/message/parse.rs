@@ -7,7 +7,10 @@ use super::{
     loose::{Loose, Text},
     reading::Reading,
 };
-use crate::{graph::Node, lex::Query};
+use crate::{
+    graph::Node,
+    lex::{InvalidQuery, Query},
+};
 use serde::{
     Deserialize,
     de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor},
@@ -235,9 +238,12 @@ fn query(get: &str) -> Result<Query, Fault> {
     if get.len() > MAX_GET {
         return Err(Fault::LongQuery);
     }
-    // What nests too deeply for this is no question either.
-    let get = serde_json::from_str(get).unwrap_or_default();
-    Query::parse(&get).map_err(Fault::BadQuery)
+    match serde_json::from_str(get) {
+        Ok(get) => Query::parse(&get).map_err(Fault::BadQuery),
+        Err(_) if has_surrogate_escape(get) => Err(Fault::LoneSurrogate),
+        // It nests too deeply for any question.
+        Err(_) => Err(Fault::BadQuery(InvalidQuery::NotAnObject)),
+    }
 }
 
 fn name(given: &Loose<'_>) -> Option<MessageId> {

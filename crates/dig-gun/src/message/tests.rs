@@ -327,6 +327,7 @@ fn half_surrogate_pairs_are_refused_by_name() {
         r##"{"#":"w","put":{"s":{"_":{"#":"s",">":{"a":1}},"a":"\ud83d"}}}"##,
         r##"{"#":"w","put":{"s\uDE00":{"_":{"#":"s",">":{"a":1}},"a":1}}}"##,
         r##"{"put":{"s":{"_":{"#":"s",">":{"a":1}},"a":"\ud83dx"}},"#":"w"}"##,
+        r##"{"#":"w","get":{"#":"\ud83d"}}"##,
     ] {
         let refused = parse(text).unwrap_err();
         assert_eq!(

@@ -248,78 +248,80 @@ fn some_nodes_forget() {
     }
 }
 
+/// What becomes of a write by another than the owner, with a certificate of these terms besides those for the user and `inbox…`.
+fn write_with(path: &str, key: &str, more: &Json) -> Result<(), SeaError> {
+    let (alice, bob) = (User::new(), User::new());
+    let key = key.replace("BOB", &bob.name);
+    let mut terms = json!({"c": bob.name, "w": [{"*": "inbox"}]});
+    for (name, term) in more.as_object().unwrap() {
+        terms[name] = term.clone();
+    }
+    let soul = alice.soul(path);
+    let value = bob.signed_with(&soul, &key, &alice.certificate(&terms));
+    check(&soul, &key, Value::text(&value))
+}
+
 #[test]
 fn certificates_open_the_places_they_name() {
-    let (alice, bob) = (User::new(), User::new());
-    let write = |path: &str, key: &str, terms: Json| {
-        let soul = alice.soul(path);
-        check(
-            &soul,
-            key,
-            Value::text(&bob.signed_with(&soul, key, &alice.certificate(&terms))),
-        )
-    };
-    let inbox = |more: Json| {
-        let mut terms = json!({"c": bob.name, "w": [{"*": "inbox"}]});
-        terms
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
-        terms
-    };
-    assert_eq!(write("", "inbox", inbox(json!({}))), Ok(()));
-    assert_eq!(write("/inbox/1", "k", inbox(json!({}))), Ok(()));
+    let both = json!({"#": {"*": "a"}, ".": "k"});
+    let either = json!({".": {">": "k", "<": "m"}});
+    for (path, key, place) in [
+        ("", "inbox", json!({"*": "inbox"})),
+        ("/inbox/1", "k", json!({"*": "inbox"})),
+        ("", "inbox", json!("inbox")),
+        ("/a", "k", both.clone()),
+        // The path alone is enough.
+        ("/a", "l", both.clone()),
+        ("/b", "l", either.clone()),
+    ] {
+        assert_eq!(
+            write_with(path, key, &json!({"w": place})),
+            Ok(()),
+            "{path} {key} {place}"
+        );
+    }
+    for (path, key, place) in [
+        ("", "other", json!({"*": "inbox"})),
+        ("", "inbox2", json!("inbox")),
+        ("/b", "k", both),
+        ("/b", "n", either),
+        ("", "inbox", json!({"*": ""})),
+        ("", "inbox", json!([])),
+        ("", "inbox", json!(null)),
+    ] {
+        let refused = Err(SeaError::BadCertificate);
+        assert_eq!(
+            write_with(path, key, &json!({"w": place})),
+            refused,
+            "{path} {key} {place}"
+        );
+    }
+}
+
+#[test]
+fn certificates_have_users_and_an_end() {
+    let inbox = |more: Json| write_with("", "inbox", &more);
+    assert_eq!(inbox(json!({"c": "*"})), Ok(()));
+    assert_eq!(inbox(json!({"c": ["x", "*"]})), Ok(()));
+    assert_eq!(inbox(json!({"c": "x"})), Err(SeaError::BadCertificate));
+    assert_eq!(inbox(json!({"c": null})), Err(SeaError::BadCertificate));
+    assert_eq!(inbox(json!({"e": NOW + 1.0})), Ok(()));
+    assert_eq!(inbox(json!({"e": NOW - 1.0})), Err(SeaError::Expired));
     assert_eq!(
-        write("", "other", inbox(json!({}))),
-        Err(SeaError::BadCertificate)
-    );
-    assert_eq!(write("", "inbox", inbox(json!({"c": "*"}))), Ok(()));
-    assert_eq!(write("", "inbox", inbox(json!({"c": ["x", "*"]}))), Ok(()));
-    assert_eq!(
-        write("", "inbox", inbox(json!({"c": alice.name}))),
-        Err(SeaError::BadCertificate)
-    );
-    assert_eq!(write("", "inbox", inbox(json!({"e": NOW + 1.0}))), Ok(()));
-    assert_eq!(
-        write("", "inbox", inbox(json!({"e": (NOW - 1.0).to_string()}))),
+        inbox(json!({"e": (NOW - 1.0).to_string()})),
         Err(SeaError::Expired)
     );
+    assert_eq!(inbox(json!({"wb": "blocked"})), Err(SeaError::WriteBlock));
     assert_eq!(
-        write("", "inbox", inbox(json!({"wb": "blocked"}))),
+        inbox(json!({"wb": {"#": "blocked"}})),
         Err(SeaError::WriteBlock)
-    );
-    assert_eq!(write("", "inbox", inbox(json!({"w": "inbox"}))), Ok(()));
-    assert_eq!(
-        write("", "inbox2", inbox(json!({"w": "inbox"}))),
-        Err(SeaError::BadCertificate)
-    );
-    assert_eq!(
-        write("/a", "k", inbox(json!({"w": {"#": {"*": "a"}, ".": "k"}}))),
-        Ok(())
-    );
-    assert_eq!(
-        write("/a", "l", inbox(json!({"w": {"#": {"*": "a"}, ".": "k"}}))),
-        Ok(()),
-        "the path alone matches"
-    );
-    assert_eq!(
-        write("/b", "k", inbox(json!({"w": {"#": "a", ".": "k"}}))),
-        Err(SeaError::BadCertificate)
-    );
-    assert_eq!(
-        write("/b", "l", inbox(json!({"w": {".": {">": "k", "<": "m"}}}))),
-        Ok(())
-    );
-    assert_eq!(
-        write("/b", "n", inbox(json!({"w": {".": {">": "k", "<": "m"}}}))),
-        Err(SeaError::BadCertificate)
     );
     let named = json!({"w": {"*": "inbox", "+": "*"}});
     assert!(matches!(
-        write("/inbox", "k", inbox(named.clone())),
+        write_with("/inbox", "k", &named),
         Err(SeaError::NoName { .. })
     ));
-    assert_eq!(write("/inbox", &bob.name, inbox(named)), Ok(()));
+    assert_eq!(write_with("/inbox", "BOB", &named), Ok(()));
 }
 
 #[test]
