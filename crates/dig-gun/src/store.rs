@@ -141,8 +141,10 @@ pub enum StoreError {
     /// More is waiting to be written than [`WriterLimits`] allows.
     #[error("too much is waiting to be written; try again in a moment")]
     Busy,
-    /// The writer was closed.
-    #[error("the store is closed")]
+    /// The writer was closed, or its store failed in a way that none should.
+    #[error(
+        "nothing is stored any more, for this relay is ending or its database failed; if it goes on, start it anew"
+    )]
     Closed,
 }
 

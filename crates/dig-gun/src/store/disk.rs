@@ -36,7 +36,7 @@ const OPEN_AGAIN: Duration = Duration::from_secs(5);
 
 /// Keeps nodes in a file.
 ///
-/// A transaction is durable when [`Storage::commit`] returns: the system was asked to write it through to the disk. If the disk fails (it
+/// A transaction is durable when [`Storage::commit`] returns: the system has written it through to the disk. If the disk fails (it
 /// is full, say), that commit fails, and so does all reading, until a later commit finds that it works again.
 pub struct DiskStorage {
     path: PathBuf,
@@ -51,7 +51,7 @@ pub struct DiskStorage {
 impl DiskStorage {
     /// Opens a file, or makes it. Its folder must be there.
     ///
-    /// Reads all of it, for whether it is as it was written: under two seconds for a GiB that the system has in memory.
+    /// Reads all of it, for whether it is as it was written: two to three seconds for a GiB that the system has in memory.
     pub fn open(path: impl Into<PathBuf>, config: StoreConfig) -> Result<Self, StoreError> {
         let path = path.into();
         let (database, usage) = open(&path, &config)?;

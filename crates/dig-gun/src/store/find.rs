@@ -8,7 +8,7 @@ use crate::{
 };
 use std::ops::ControlFlow::{self, Break, Continue};
 
-/// Most nodes that one query looks at: one that asks for a key few nodes have would otherwise walk through the whole store.
+/// Most nodes that one query looks at, and says that it was cut: one that asks for a key few nodes have would otherwise walk through the whole store.
 const MOST_SOULS: usize = 10_000;
 
 /// What a query found.
@@ -93,25 +93,25 @@ impl Finding<'_> {
         let mut souls = Vec::new();
         let mut room = self.room;
         let mut cut = false;
-        // Every whole node takes at least 1 of the budget.
-        let most = match self.query.key {
+        // Of whole nodes each takes at least 1 of the budget.
+        let wanted = match self.query.key {
             None => self.query.budget.map_or(1, |budget| budget.max(1) as usize),
-            Some(_) => MOST_SOULS,
+            Some(_) => usize::MAX,
         };
         storage.souls(range, self.query.reverse, &mut |soul| {
-            if souls.len() == most {
+            if souls.len() == wanted {
                 return Break(());
             }
-            let fits = souls.len() < MOST_SOULS && room >= soul.weight();
-            if !fits {
+            let fits = souls.is_empty() || room >= soul.weight();
+            if souls.len() == MOST_SOULS || !fits {
                 cut = true;
                 return Break(());
             }
-            room -= soul.weight();
+            room = room.saturating_sub(soul.weight());
             souls.push(soul);
             Continue(())
         })?;
-        self.found.cut = cut || (self.query.key.is_some() && souls.len() == MOST_SOULS);
+        self.found.cut = cut;
         Ok(souls)
     }
 

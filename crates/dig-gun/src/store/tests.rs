@@ -136,6 +136,25 @@ fn finds_what_a_query_asks_for_and_no_more_than_fits() {
 }
 
 #[test]
+fn a_query_looks_at_so_many_nodes_and_says_if_there_are_more() {
+    let store = MemoryStorage::default();
+    let query = Query {
+        soul: SoulQuery::Many(Lex::default()),
+        key: Some(KeyQuery::One(key("wanted"))),
+        budget: Some(100_000),
+        reverse: false,
+    };
+    let nodes: Vec<Node> = (0..10_000).map(|n| small(&format!("{n}"), 0.0)).collect();
+    store.commit(&nodes, at(0)).unwrap();
+    assert_eq!(store.find(&query, usize::MAX).unwrap(), Found::default());
+    store
+        .commit(&[texts("~last", &["wanted"], "x")], at(0))
+        .unwrap();
+    let found = store.find(&query, usize::MAX).unwrap();
+    assert!(found.cut && found.nodes.is_empty(), "{found:?}");
+}
+
+#[test]
 fn the_oldest_go_when_there_is_no_room_but_never_what_is_just_written() {
     let config = StoreConfig {
         max_souls: 3,

@@ -295,6 +295,11 @@ impl Worker {
 impl Drop for Worker {
     /// Whatever ended it: nobody is left waiting, and nobody new is let in.
     fn drop(&mut self) {
+        if thread::panicking() {
+            tracing::error!(
+                "the database failed; nothing is stored until this program is started anew"
+            );
+        }
         let left = {
             let mut queue = self.desk.queue();
             queue.closed = true;
