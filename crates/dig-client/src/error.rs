@@ -112,7 +112,7 @@ impl DownloadError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::NotFound { .. } => {
-                "is `dignet share` still running there? On another network, use the whole ticket or --peer IP:PORT; \
+                "is `dignet share` still running there? On another network, use the whole ticket, --peer IP:PORT, or on both sides --gun with the same relay; \
                  --wait waits until somebody shares it"
             }
             Self::Ambiguous { name, claims } => {
@@ -129,7 +129,7 @@ impl DownloadError {
             }
             Self::NoConnection { .. } => {
                 "is the other machine on, and does its firewall let UDP and TCP in on that port? Behind NATs, run \
-                 `dignet relay` where both sides reach it and name it on both with --via; `dignet doctor` says what else helps"
+                 `dignet relay` where both sides reach it and name it on both with --via or --gun; `dignet doctor` says what else helps"
             }
             Self::Refused { .. } => {
                 "ask the other side to trust your node id (`dignet id`), then use --identity home"

@@ -50,14 +50,18 @@ impl Signal {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignalError {
-    /// Nobody who carries signals is connected to that peer.
-    #[error("no rendezvous peer knows node {0}; it may be offline, or connected to another one")]
+    /// Nobody who carries signals knows that peer.
+    #[error(
+        "no rendezvous peer or Gun relay knows node {0}; it may be offline, or use another one (--via, --gun)"
+    )]
     NotFound(NodeId),
     /// There is nobody who carries signals.
-    #[error("no rendezvous peer is connected; name one with --via [ID@]ADDR")]
+    #[error(
+        "nobody who carries signals is connected; name a rendezvous peer with --via [ID@]ADDR, or a Gun relay with --gun URL"
+    )]
     NoCarrier,
     /// Too many messages.
-    #[error("the rendezvous peer asks to slow down")]
+    #[error("whoever carries signals asks to slow down")]
     Busy,
     /// The message has more than [`MAX_SIGNAL`] bytes.
     #[error("a signal has at most {MAX_SIGNAL} bytes")]

@@ -23,6 +23,8 @@ mod memory;
 mod prekeys;
 mod rolling;
 mod signaling;
+#[cfg(test)]
+mod vectors;
 
 pub use bus::{GunBus, PublishError};
 pub use client::GunClient;

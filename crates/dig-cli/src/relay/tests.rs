@@ -21,6 +21,9 @@ fn nothing_named_is_all() {
     let all = services(&[]);
     assert!(all.rendezvous && all.apart.is_empty() && all.shared.is_empty());
     assert_eq!(all.turn, [addr("[::]:3478")]);
+    assert_eq!(all.gun, [addr("[::]:8765")]);
+    let joined = services(&["--join", "wss://relay.example/gun"]);
+    assert_eq!(joined, all, "that is no service");
     assert_eq!(
         services(&["--allow-peer", "10.0.0.0/8"]),
         all,
@@ -41,6 +44,12 @@ fn what_is_named_runs_and_nothing_else() {
         (false, vec![addr("192.0.2.1:3478")])
     );
     assert_eq!(services(&["--turn-user", "a:b"]).turn, [addr("[::]:3478")]);
+    assert!(turn.gun.is_empty() && stun.gun.is_empty() && rendezvous.gun.is_empty());
+    let gun = services(&["--gun", "192.0.2.1"]);
+    assert!(!gun.rendezvous && gun.turn.is_empty() && gun.apart.is_empty());
+    assert_eq!(gun.gun, [addr("192.0.2.1:8765")]);
+    let joined = services(&["--stun", "192.0.2.1", "--join", "wss://relay.example/gun"]);
+    assert_eq!(joined.gun, [addr("[::]:8765")]);
 }
 
 #[test]

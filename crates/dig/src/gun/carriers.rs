@@ -86,3 +86,6 @@ fn worse(rendezvous: SignalError, gun: SignalError) -> SignalError {
         _ => rendezvous,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use super::graph::{GraphError, SharedGraph};
 use dig_discovery::Networks;
 use dig_gun::{
-    client::{ClientConfig, GetError, Gun, PutError, RelayStatus, RelayUrl},
+    client::{ClientConfig, Gun, PutError, RelayStatus, RelayUrl},
     graph::Node,
     lex::Query,
     value::Soul,
@@ -137,7 +137,7 @@ impl SharedGraph for GunClient {
         async move {
             match gun.once(Query::node(soul)).await {
                 Ok(nodes) => Ok(nodes.into_iter().next()),
-                Err(GetError::NoRelay { .. } | _) => Err(GraphError::Unreachable),
+                Err(_) => Err(GraphError::Unreachable),
             }
         }
         .boxed()
@@ -169,3 +169,6 @@ impl SharedGraph for GunClient {
         .boxed()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,7 @@
 use super::{
     announcement::{Codec, MAX_TEXT, ReadError, Word, WriteError},
     bus::GunBus,
-    prekeys::PrekeyShelf,
-    signaling::GunSignaling,
+    signaling::{GunSignaling, Listening},
 };
 use bytes::Bytes;
 use dig_discovery::{Announcement, Discovery, DiscoveryError, Found, Lookup, Networks};
@@ -61,7 +60,7 @@ struct Inner {
     bus: GunBus,
     signer: Arc<dyn Signer>,
     presence: Arc<dyn Presence>,
-    shelf: PrekeyShelf,
+    signaling: GunSignaling,
     table: Mutex<Table>,
     /// Words on their way to relays.
     on_their_way: watch::Sender<usize>,
@@ -71,6 +70,8 @@ struct Inner {
 #[derive(Default)]
 struct Table {
     announced: BTreeMap<DiscoveryKey, Announced>,
+    /// While there is anything.
+    listening: Option<Listening>,
     /// Of the latest word; the next has a greater one, also in the next run, unless the clock is set back.
     sequence: u64,
 }
@@ -92,18 +93,19 @@ struct Last {
 }
 
 impl GunDiscovery {
-    /// Announces in the name of `signer`, and as `presence` says; what it finds of prekeys it leaves for `signaling`.
+    /// Announces in the name of `signer`, and as `presence` says. `signaling` listens as long as anything is announced, since whoever finds it may
+    /// write; the prekeys that are found are left for it.
     pub fn new(
         bus: GunBus,
         signer: Arc<dyn Signer>,
         presence: Arc<dyn Presence>,
-        signaling: &GunSignaling,
+        signaling: GunSignaling,
     ) -> Self {
         let inner = Arc::new(Inner {
             bus,
             signer,
             presence,
-            shelf: signaling.shelf().clone(),
+            signaling,
             table: Mutex::default(),
             on_their_way: watch::Sender::new(0),
             stop: CancellationToken::new(),
@@ -239,6 +241,9 @@ impl Inner {
             ticket: None,
             prekey: Vec::new(),
         };
+        if table.announced.is_empty() {
+            table.listening = None;
+        }
         let record = self.sign(&mut table, &announced.codec, &word)?;
         drop(table);
         self.publish(announced.codec, record);
@@ -331,6 +336,8 @@ impl Discovery for GunDiscovery {
                     .filter(|last| last.what == what)
                     .and_then(|last| last.last);
                 let codec = Arc::new(codec);
+                let signaling = &self.0.signaling;
+                table.listening.get_or_insert_with(|| signaling.listen());
                 table.announced.insert(key, Announced { codec, what, last });
             }
             Ok(self.0.say(key)?)
@@ -419,7 +426,7 @@ impl Search {
                     let node = record.node_id();
                     if node != self.inner.signer.node_id() && self.is_news(&record) {
                         self.keep(record);
-                        self.inner.shelf.keep(node, word.prekey);
+                        self.inner.signaling.shelf().keep(node, word.prekey);
                         changed.insert(node, word.ticket);
                     }
                 }

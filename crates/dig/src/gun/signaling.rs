@@ -11,15 +11,20 @@ use data_encoding::BASE64;
 use dig_nat::signaling::{MAX_SIGNAL, Signal, SignalError, Signaling};
 use dig_types::{Clock, NodeId};
 use futures::future::BoxFuture;
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Messages that wait for their reader; what comes beyond is lost, as carriers may.
 const QUEUE: usize = 256;
+/// How often it is looked at whether another day has begun: a machine that slept does not know how long.
+const LOOK: Duration = Duration::from_secs(600);
 /// Messages on their way to relays; one more is refused.
 const MAX_SENDING: usize = 256;
 
@@ -91,7 +96,7 @@ impl GunSignaling {
             loop {
                 let changed = inner.graph.relays_changed();
                 inner.publish(&prekey.borrow_and_update());
-                let again = Slots::PREKEY.until_change(inner.clock.now());
+                let again = Slots::PREKEY.until_change(inner.clock.now()).min(LOOK);
                 tokio::select! {
                     () = inner.stop.cancelled() => return,
                     changed = prekey.changed() => if changed.is_err() { return },
@@ -270,3 +275,6 @@ impl Signaling for GunSignaling {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -260,7 +260,12 @@ impl NodeBuilder {
         let graph = Arc::new(gun.client().clone());
         let bus = GunBus::new(graph, self.clock.clone());
         let presence = Arc::new(network.clone());
-        Some(GunDiscovery::new(bus, signer, presence, gun.signaling()))
+        Some(GunDiscovery::new(
+            bus,
+            signer,
+            presence,
+            gun.signaling().clone(),
+        ))
     }
 
     fn discovery(
