@@ -1,5 +1,7 @@
 //! The store as a process has it: killed at any moment, short of memory, short of disk, in a hurry.
 
+#![cfg(test)]
+
 #[path = "store/child.rs"]
 mod child;
 #[path = "store/disk_full.rs"]

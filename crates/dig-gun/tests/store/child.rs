@@ -70,14 +70,7 @@ pub(crate) fn number_of(node: &Node) -> u32 {
         numbers.all(|number| number.to_bits() == first.to_bits()),
         "half a write: {node:?}"
     );
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "it was made of a u32"
-    )]
-    {
-        first as u32
-    }
+    first as u32
 }
 
 /// What a writer says of one submission.
