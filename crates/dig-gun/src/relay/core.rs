@@ -16,6 +16,7 @@ mod subscriptions;
 
 pub(super) use connection::{ConnId, From, Turned};
 pub(super) use gets::{Answer, Ask};
+pub(super) use puts::AT_ONCE;
 
 use super::{counters::Counters, ids::Ids, limits::Limits};
 use crate::{
@@ -125,14 +126,18 @@ pub(super) struct Core {
     waiting: HashMap<Soul, Vec<Waiting>>,
     /// Bytes of puts in `waiting`.
     unread: usize,
-    puts: HashMap<PutKey, Put>,
+    puts: BTreeMap<PutKey, Put>,
+    /// What of long puts was not looked at yet.
+    rest: VecDeque<(PutKey, Node)>,
     commits: Commits,
     deferred: Deferred,
     /// Puts that are acknowledged when their last field is due.
     future: BTreeMap<(State, u64), (ConnId, MessageId)>,
     finds: HashMap<u64, Asker>,
-    /// Queries by pattern that wait for that commit.
-    later_finds: VecDeque<(u64, u64, Query)>,
+    /// Those of them that wait for puts that came before,
+    unmerged_finds: VecDeque<u64>,
+    /// and those that wait for a commit.
+    unwritten_finds: VecDeque<(u64, u64)>,
     asks: Asks,
     joins: Joins,
     /// Connections to peers that pass questions on: those joined, and those that came to us.
@@ -140,6 +145,8 @@ pub(super) struct Core {
     counters: Counters,
     output: VecDeque<Output>,
     serial: u64,
+    /// What time it was when it was last told.
+    time: Duration,
 }
 
 impl Core {
@@ -156,18 +163,21 @@ impl Core {
             cache: Cache::new(limits.cache),
             waiting: HashMap::new(),
             unread: 0,
-            puts: HashMap::new(),
+            puts: BTreeMap::new(),
+            rest: VecDeque::new(),
             commits: Commits::default(),
             deferred: Deferred::new(limits.deferred.clone()),
             future: BTreeMap::new(),
             finds: HashMap::new(),
-            later_finds: VecDeque::new(),
+            unmerged_finds: VecDeque::new(),
+            unwritten_finds: VecDeque::new(),
             asks: Asks::new(limits.asked, limits.patience),
             joins: Joins::new(joins, limits.missed),
             relays: BTreeSet::new(),
             counters: Counters::default(),
             output: VecDeque::new(),
             serial: 0,
+            time: Duration::ZERO,
             limits,
         }
     }
@@ -177,18 +187,22 @@ impl Core {
         self.output.pop_front()
     }
 
-    /// What came over a connection, in its order.
-    pub(super) fn on_messages(&mut self, now: Now, conn: ConnId, messages: Vec<Incoming>) {
+    /// What came over a connection, in its order. If there is a long put among it, which is not done yet, [`Self::go_on_with_puts`] is
+    /// to be called until it is.
+    pub(super) fn on_messages(&mut self, now: Now, conn: ConnId, messages: Vec<Incoming>) -> bool {
         if !self.connections.contains_key(&conn) {
-            return;
+            return false;
         }
+        let before = self.rest.len();
         for incoming in messages {
             match incoming {
                 Incoming::Message(message) => self.on_message(now, conn, message),
                 Incoming::Refused { id, error } => self.refuse(conn, id, error),
             }
         }
+        let is_long = self.rest.len() > before;
         self.settle();
+        is_long
     }
 
     fn on_message(&mut self, now: Now, conn: ConnId, message: Message) {
@@ -301,14 +315,14 @@ impl Core {
                 }
             };
             for waiting in self.waiting.remove(&soul).unwrap_or_default() {
-                self.go_on(now, waiting, error.as_ref());
+                self.resume(now, waiting, error.as_ref());
             }
         }
         self.settle();
     }
 
     /// The node that this waited for is there, or cannot be read.
-    fn go_on(&mut self, now: Now, waiting: Waiting, error: Option<&Arc<str>>) {
+    fn resume(&mut self, now: Now, waiting: Waiting, error: Option<&Arc<str>>) {
         match (waiting, error) {
             (Waiting::Merge { put, node }, error) => {
                 self.unread = self.unread.saturating_sub(node.weight());

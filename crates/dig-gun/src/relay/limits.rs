@@ -60,8 +60,8 @@ pub struct Limits {
     pub patterns: usize,
     /// Subscriptions by pattern in all. Default: 1,024, some ten microseconds a change.
     pub patterns_in_all: usize,
-    /// Bytes that wait to be sent to a connection; a slow reader is closed beyond, and is not listened to beyond an eighth.
-    /// One message goes out whatever its size. Default: 8 MiB.
+    /// Bytes of changes that wait to be told to a connection; a slow reader is closed beyond, but one message goes out whatever
+    /// its size. With an eighth of that waiting, answers included, nobody is listened to. Default: 8 MiB.
     pub outgoing: usize,
     /// Bytes that wait to be sent to all; beyond, whoever it is for is closed if it has more than 64 KiB waiting. Default:
     /// 64 MiB.

@@ -1,8 +1,9 @@
 //! Frames, read and checked before anybody waits for them.
 
-use super::core::Incoming;
+use super::core::{AT_ONCE, Incoming};
 use crate::{
     frame::frames_in,
+    graph::Node,
     message::{Body, Message, WireLimits},
     sea::{self, SeaError},
     value::State,
@@ -60,7 +61,24 @@ fn admit(mut message: Message, clock: State) -> Incoming {
             };
         }
     }
+    cut(nodes);
     Incoming::Message(message)
+}
+
+/// Cuts nodes into parts of as many fields as are merged at a time.
+fn cut(nodes: &mut Vec<Node>) {
+    if nodes.iter().all(|node| node.fields.len() <= AT_ONCE) {
+        return;
+    }
+    for node in std::mem::take(nodes) {
+        let mut fields = node.fields.into_iter().peekable();
+        while fields.peek().is_some() {
+            nodes.push(Node {
+                soul: node.soul.clone(),
+                fields: fields.by_ref().take(AT_ONCE).collect(),
+            });
+        }
+    }
 }
 
 impl Incoming {

@@ -103,7 +103,7 @@ pub async fn serve(options: ServeOptions) -> Result<Serving, ServeError> {
     let doors = Doors::open(sockets, tls, limits.connections, limits.unfinished, &tasks);
     let doors = doors.map_err(ServeError::NoAddress)?;
     let house = House {
-        shell: Arc::clone(&shell),
+        shell: Arc::downgrade(&shell),
         tasks: tasks.clone(),
         end: end.clone(),
     };
@@ -270,6 +270,3 @@ pub enum ServeError {
     #[error("the system gives no random numbers ({0})")]
     Random(String),
 }
-
-#[cfg(test)]
-mod tests;

@@ -86,6 +86,12 @@ impl Asks {
         Some(held.asker)
     }
 
+    /// Whether nobody waits.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.asked.is_empty() && self.held.is_empty() && self.over.is_empty()
+    }
+
     /// When somebody's patience is over.
     pub(super) fn deadline(&self) -> Option<Duration> {
         self.over.front().map(|(over, _)| *over)

@@ -100,7 +100,6 @@ impl Core {
         }
         self.acknowledge(error.as_ref());
         self.cache.forget_distrusted(self.commits.durable());
-        self.find_later();
         self.settle();
     }
 
@@ -121,11 +120,13 @@ impl Core {
 
     /// Ends a call: what changed during it goes to the disk together.
     pub(super) fn settle(&mut self) {
+        self.find_merged();
         if let Some(changes) = self.commits.submit() {
             self.counters.commits += 1;
             self.output.push_back(Output::Commit(changes));
         }
         self.acknowledge(None);
+        self.find_written();
         self.cache.shrink(self.commits.durable());
     }
 }

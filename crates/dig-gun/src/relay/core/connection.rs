@@ -123,6 +123,7 @@ impl Core {
             return;
         };
         self.subscriptions.remove(conn, &connection.follows);
+        self.drop_puts_of(conn);
         self.relays.remove(&conn);
         if let Some(origin) = connection.origin {
             self.origins.disconnect(now.since, origin);
@@ -130,6 +131,7 @@ impl Core {
         if let Role::Joined(number) = connection.role {
             self.joins.parted(now.since, number, conn);
         }
+        self.settle();
     }
 
     /// So many messages and bytes came over a connection: when they may be handled.
@@ -140,6 +142,7 @@ impl Core {
         messages: usize,
         bytes: usize,
     ) -> Pace {
+        self.time = now.since;
         let (message_rate, byte_rate) = rates(&self.limits);
         let Some(connection) = self.connections.get_mut(&conn) else {
             return Pace::Now;
@@ -161,6 +164,19 @@ impl Core {
                 self.counters.slowed += 1;
                 Pace::After(wait)
             }
+        }
+    }
+
+    /// A connection is sent so much because it asked: that counts like what it sends.
+    pub(super) fn charge(&mut self, conn: ConnId, bytes: usize) {
+        let (_, rate) = rates(&self.limits);
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        let size = f64::from(u32::try_from(bytes).unwrap_or(u32::MAX));
+        connection.bytes.spend(self.time, rate, size);
+        if let Some(origin) = connection.origin {
+            self.origins.read(self.time, origin, 0, bytes);
         }
     }
 }

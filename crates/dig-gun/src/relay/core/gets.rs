@@ -1,6 +1,8 @@
 //! Questions, their answers, and who follows what from then on.
 
-use super::{ConnId, Core, Now, Output, Waiting, connection::Role, subscriptions::Interest};
+use super::{
+    ConnId, Core, Now, Output, PutKey, Waiting, connection::Role, subscriptions::Interest,
+};
 use crate::{
     graph::Node,
     lex::{KeyQuery, Lex, Query, SoulQuery},
@@ -167,18 +169,22 @@ impl Core {
             self.wait(interest.soul, Waiting::Answer(asker));
             return;
         };
-        if std::mem::take(&mut asker.fresh) {
-            // What they wrote while they were away, they tell only if they are asked.
-            self.ask(asker.conn, &interest, &node);
-            let asked = self.pass_on(asker.conn, &interest, &node);
-            if !has(&node, &asker.query) && !asked.is_empty() {
-                let Some(refused) = self.asks.hold(now.since, asker, asked) else {
-                    return;
-                };
-                asker = refused;
-            }
+        let fresh = std::mem::take(&mut asker.fresh);
+        let conn = asker.conn;
+        let asked = if fresh {
+            self.pass_on(conn, &interest, &node)
+        } else {
+            Vec::new()
+        };
+        if has(&node, &asker.query) || asked.is_empty() {
+            self.answer(&asker, vec![Arc::clone(&node)]);
+        } else if let Some(refused) = self.asks.hold(now.since, asker, asked) {
+            self.answer(&refused, vec![Arc::clone(&node)]);
         }
-        self.answer(&asker, vec![node]);
+        if fresh {
+            // What they wrote while they were away, they tell only if they are asked.
+            self.ask(conn, &interest, &node);
+        }
     }
 
     /// Answers with what is asked for in these nodes.
@@ -187,6 +193,7 @@ impl Core {
             return;
         };
         self.counters.answers += 1;
+        self.charge(asker.conn, nodes.iter().map(|node| node.weight()).sum());
         let answer = Answer {
             to: id,
             known: asker.known,
@@ -254,26 +261,32 @@ impl Core {
             return;
         }
         self.serial += 1;
-        let find = self.serial;
-        let commit = self.commits.last();
-        if commit <= self.commits.durable() {
-            self.output
-                .push_back(Output::Find(find, asker.query.clone()));
-        } else {
-            self.later_finds
-                .push_back((commit, find, asker.query.clone()));
-        }
-        self.finds.insert(find, asker);
+        self.finds.insert(self.serial, asker);
+        self.unmerged_finds.push_back(self.serial);
     }
 
-    /// Finds what waited for commits.
-    pub(super) fn find_later(&mut self) {
+    /// Finds what may be found now: first, whatever came before is to be merged,
+    pub(super) fn find_merged(&mut self) {
+        let oldest = self
+            .puts
+            .first_key_value()
+            .map_or(PutKey::MAX, |(put, _)| *put);
+        while let Some(find) = self.unmerged_finds.pop_front_if(|find| *find < oldest) {
+            self.unwritten_finds.push_back((self.commits.last(), find));
+        }
+    }
+
+    /// and then, to be on the disk.
+    pub(super) fn find_written(&mut self) {
         let durable = self.commits.durable();
-        while let Some((_, find, query)) = self
-            .later_finds
-            .pop_front_if(|(commit, ..)| *commit <= durable)
+        while let Some((_, find)) = self
+            .unwritten_finds
+            .pop_front_if(|(commit, _)| *commit <= durable)
         {
-            self.output.push_back(Output::Find(find, query));
+            if let Some(asker) = self.finds.get(&find) {
+                self.output
+                    .push_back(Output::Find(find, asker.query.clone()));
+            }
         }
     }
 

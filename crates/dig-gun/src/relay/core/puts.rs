@@ -11,6 +11,9 @@ use std::sync::Arc;
 /// A put that waits for nodes.
 pub(super) type PutKey = u64;
 
+/// Fields that are merged at a time: some milliseconds in the worst case.
+pub(in super::super) const AT_ONCE: usize = 500;
+
 /// A put under way.
 #[derive(Debug)]
 pub(super) struct Put {
@@ -43,15 +46,14 @@ impl Put {
 }
 
 impl Core {
-    /// Nodes came, to be merged: those that are in memory at once.
+    /// Nodes came, to be merged: those that are in memory at once. A long put is left for [`Core::go_on_with_puts`], all of it.
     pub(super) fn on_put(&mut self, now: Now, mut put: Put, nodes: Vec<Node>) {
-        let mut later = Vec::new();
-        for node in nodes {
-            if self.cache.holds(&node.soul) && !self.waiting.contains_key(&node.soul) {
-                self.merge(now, &mut put, &node);
-            } else {
-                later.push(node);
-            }
+        let fields: usize = nodes.iter().map(|node| node.fields.len()).sum();
+        let (here, later): (Vec<_>, Vec<_>) = nodes
+            .into_iter()
+            .partition(|node| fields <= AT_ONCE && self.is_here(&node.soul));
+        for node in here {
+            self.merge(now, &mut put, &node);
         }
         if later.is_empty() {
             self.finish(put);
@@ -61,8 +63,46 @@ impl Core {
         self.serial += 1;
         let key = self.serial;
         self.puts.insert(key, put);
+        if fields > AT_ONCE {
+            self.rest.extend(later.into_iter().map(|node| (key, node)));
+            return;
+        }
         for node in later {
             self.wait(node.soul.clone(), Waiting::Merge { put: key, node });
+        }
+    }
+
+    /// Goes on with long puts, for as long as nobody minds to wait; `false` when there is nothing left. Between two calls others have
+    /// their turn.
+    pub(in super::super) fn go_on_with_puts(&mut self, now: Now) -> bool {
+        let mut merged = 0;
+        while merged < AT_ONCE
+            && let Some((key, node)) = self.rest.pop_front()
+        {
+            merged += node.fields.len().max(1);
+            if self.is_here(&node.soul) {
+                self.on_part(now, key, &node, None);
+            } else {
+                self.wait(node.soul.clone(), Waiting::Merge { put: key, node });
+            }
+        }
+        self.settle();
+        !self.rest.is_empty()
+    }
+
+    /// Forgets what of long puts of a connection is not merged: nobody goes on with it, and nobody waits for its acknowledgement.
+    pub(super) fn drop_puts_of(&mut self, conn: ConnId) {
+        let puts = &mut self.puts;
+        let mut dropped = Vec::new();
+        self.rest.retain(|(key, _)| {
+            let is_theirs = puts.get(key).is_none_or(|put| put.from == Some(conn));
+            if is_theirs {
+                dropped.push(*key);
+            }
+            !is_theirs
+        });
+        for key in dropped {
+            puts.remove(&key);
         }
     }
 

@@ -13,14 +13,15 @@ use axum::{
     routing::{any, get},
 };
 use hyper::upgrade::OnUpgrade;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// What handlers need.
 #[derive(Clone)]
 pub(super) struct House {
-    pub(super) shell: Arc<Shell>,
+    /// Connections that idle need not keep it, and its store, when it ends.
+    pub(super) shell: Weak<Shell>,
     pub(super) tasks: TaskTracker,
     pub(super) end: CancellationToken,
 }
@@ -40,13 +41,20 @@ async fn welcome() -> impl IntoResponse {
     (StatusCode::NOT_FOUND, TEXT)
 }
 
-async fn health(State(house): State<House>) -> impl IntoResponse {
-    let counters = house.shell.counters();
+async fn health(State(house): State<House>) -> Response {
+    let Some(shell) = house.shell.upgrade() else {
+        return ended();
+    };
+    let counters = shell.counters();
     let text = format!(
         "{{\"status\":\"ok\",\"connections\":{},\"nodes\":{}}}\n",
         counters.connections, counters.stored_nodes
     );
-    ([(header::CONTENT_TYPE, "application/json")], text)
+    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
+}
+
+fn ended() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, "this relay ends\n").into_response()
 }
 
 /// Whether a header has this word.
@@ -93,7 +101,10 @@ async fn websocket(
         )
             .into_response();
     };
-    if let Err(turned) = admit(house, peer, upgrade) {
+    let Some(shell) = house.shell.upgrade() else {
+        return ended();
+    };
+    if let Err(turned) = admit(shell, house, peer, upgrade) {
         return (StatusCode::SERVICE_UNAVAILABLE, format!("{turned}\n")).into_response();
     }
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
@@ -115,8 +126,8 @@ fn first_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::from_str(offered.split(',').next()?.trim()).ok()
 }
 
-fn admit(house: House, peer: Peer, upgrade: OnUpgrade) -> Result<(), Turned> {
-    let House { shell, tasks, end } = house;
+fn admit(shell: Arc<Shell>, house: House, peer: Peer, upgrade: OnUpgrade) -> Result<(), Turned> {
+    let House { tasks, end, .. } = house;
     let outbox = shell.new_outbox();
     let conn = shell.tell(|core, now| {
         let conn = core.connected(now, From::Dialled(peer.address.ip()))?;

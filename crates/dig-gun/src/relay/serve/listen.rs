@@ -142,14 +142,20 @@ impl Door {
         let _ = stream.set_nodelay(true);
         let line = match &self.tls {
             None => Line::Plain(stream),
-            Some(tls) => match timeout(PATIENCE, tls.accept(stream)).await {
-                Ok(Ok(stream)) => Line::Tls(Box::new(stream)),
-                Ok(Err(error)) => {
-                    tracing::debug!(%error, "no TLS");
-                    return;
+            Some(tls) => {
+                let opened = tokio::select! {
+                    opened = timeout(PATIENCE, tls.accept(stream)) => opened,
+                    () = self.ready.closed() => return,
+                };
+                match opened {
+                    Ok(Ok(stream)) => Line::Tls(Box::new(stream)),
+                    Ok(Err(error)) => {
+                        tracing::debug!(%error, "no TLS");
+                        return;
+                    }
+                    Err(_) => return,
                 }
-                Err(_) => return,
-            },
+            }
         };
         let meter = Arc::new(Meter::new(self.unfinished));
         let metered = Metered::new(line, Arc::clone(&meter), seat);

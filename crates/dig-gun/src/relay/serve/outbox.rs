@@ -22,6 +22,8 @@ pub(super) struct Outbox {
     drained: Notify,
     closed: CancellationToken,
     bytes: AtomicUsize,
+    /// Those of them that are answers to be written.
+    answers: AtomicUsize,
     /// Bytes that wait for all connections.
     in_all: Arc<AtomicUsize>,
 }
@@ -93,6 +95,7 @@ impl Outbox {
             return;
         }
         self.count(bytes);
+        self.answers.fetch_add(bytes, Ordering::Relaxed);
         queue.pack();
         queue.items.push_back(Item::Answer(Box::new(answer), bytes));
         drop(queue);
@@ -114,6 +117,12 @@ impl Outbox {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.in_all.fetch_sub(bytes, Ordering::Relaxed);
         self.drained.notify_waiters();
+    }
+
+    /// An answer of so many bytes is sent.
+    pub(super) fn sent_answer(&self, bytes: usize) {
+        self.answers.fetch_sub(bytes, Ordering::Relaxed);
+        self.sent(bytes);
     }
 
     /// Waits for something to be sent, or the end.
@@ -158,6 +167,12 @@ impl Outbox {
     /// Bytes that wait for all connections.
     pub(super) fn bytes_in_all(&self) -> usize {
         self.in_all.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that wait but for answers to be written: what came unasked, or is short.
+    pub(super) fn told(&self) -> usize {
+        self.bytes()
+            .saturating_sub(self.answers.load(Ordering::Relaxed))
     }
 
     /// Bytes that wait.

@@ -6,7 +6,7 @@ use super::{
     shell::Shell,
 };
 use crate::relay::{
-    core::{ConnId, Incoming, Pace},
+    core::{Answer, ConnId, Core, Incoming, Now, Pace},
     reading, writing,
 };
 use std::{
@@ -118,20 +118,35 @@ async fn on_frame(shell: &Arc<Shell>, conn: ConnId, outbox: &Outbox, text: Utf8B
             true => shell.turn.acquire().await.ok(),
             false => None,
         };
-        if long {
-            let shell = Arc::clone(shell);
-            let handled =
-                spawn_blocking(move || shell.tell(|core, now| core.on_messages(now, conn, slice)));
-            // It fails if it panicked, which is reported there.
-            let _ = handled.await;
-        } else {
-            shell.tell(|core, now| core.on_messages(now, conn, slice));
+        let mut more = on_core(shell, long, move |core, now| {
+            core.on_messages(now, conn, slice)
+        })
+        .await;
+        while more {
+            shell.room(true, in_turn).await;
+            more = on_core(shell, long, Core::go_on_with_puts).await;
         }
         drop(turn);
         if in_turn {
             yield_now().await;
         }
     }
+}
+
+/// Tells the core something, away from others if it is long.
+async fn on_core(
+    shell: &Arc<Shell>,
+    long: bool,
+    what: impl FnOnce(&mut Core, Now) -> bool + Send + 'static,
+) -> bool {
+    if !long {
+        return shell.tell(what);
+    }
+    let shell = Arc::clone(shell);
+    // It fails if it panicked, which is reported there.
+    spawn_blocking(move || shell.tell(what))
+        .await
+        .unwrap_or(false)
 }
 
 async fn send(shell: Arc<Shell>, outbox: Arc<Outbox>, mut sender: Sender) -> Sender {
@@ -161,9 +176,11 @@ async fn empty(shell: &Arc<Shell>, outbox: &Outbox, sender: &mut Sender) -> bool
     let mut bytes = 0;
     let mut feeds = 0;
     for item in items {
-        let (texts, counted) = match item {
-            Item::Frame(text, counted) => (vec![text], counted),
-            Item::Answer(answer, counted) => (write_answer(shell, answer, counted).await, counted),
+        let (texts, counted, is_answer) = match item {
+            Item::Frame(text, counted) => (vec![text], counted, false),
+            Item::Answer(answer, counted) => {
+                (write_answer(shell, answer, counted).await, counted, true)
+            }
         };
         for text in texts {
             shell
@@ -178,6 +195,10 @@ async fn empty(shell: &Arc<Shell>, outbox: &Outbox, sender: &mut Sender) -> bool
                 return false;
             }
         }
+        if is_answer {
+            outbox.sent_answer(counted);
+            continue;
+        }
         bytes += counted;
         if bytes >= LONG {
             outbox.sent(std::mem::take(&mut bytes));
@@ -191,11 +212,7 @@ async fn empty(shell: &Arc<Shell>, outbox: &Outbox, sender: &mut Sender) -> bool
     flushed
 }
 
-async fn write_answer(
-    shell: &Arc<Shell>,
-    answer: Box<crate::relay::core::Answer>,
-    bytes: usize,
-) -> Vec<Utf8Bytes> {
+async fn write_answer(shell: &Arc<Shell>, answer: Box<Answer>, bytes: usize) -> Vec<Utf8Bytes> {
     let shell = Arc::clone(shell);
     let write = move || {
         let mut texts = Vec::new();

@@ -237,9 +237,10 @@ impl Shell {
     }
 
     fn push(&self, outbox: &Outbox, text: &Utf8Bytes) {
-        let waiting = outbox.bytes();
-        let full = waiting > 0 && waiting + text.len() > self.limits.outgoing;
-        let full_in_all = waiting > SLOW && outbox.bytes_in_all() > self.limits.outgoing_in_all;
+        let told = outbox.told();
+        let full = told > 0 && told + text.len() > self.limits.outgoing;
+        let full_in_all =
+            outbox.bytes() > SLOW && outbox.bytes_in_all() > self.limits.outgoing_in_all;
         if full || full_in_all {
             self.too_slow(outbox);
         } else {
