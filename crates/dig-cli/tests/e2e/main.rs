@@ -7,6 +7,7 @@
 mod bad_input;
 mod changed;
 mod disk;
+mod gun;
 mod lan;
 mod moving;
 mod paths;
