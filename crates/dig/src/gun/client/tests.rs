@@ -1,7 +1,12 @@
 //! The adapters over relays at work, on loopback.
 
 use super::*;
-use crate::gun::{GunBus, GunDiscovery, GunSignaling, Presence, relay, store::MemoryStorage};
+use crate::gun::{
+    GunBus, GunDiscovery, GunSignaling, Presence, Topic,
+    layout::{self, Slots},
+    relay,
+    store::MemoryStorage,
+};
 use bytes::Bytes;
 use dig_discovery::{Announcement, Discovery as _, Lookup};
 use dig_identity::{Algorithm, CryptoIdentity, Signer as _};
@@ -137,6 +142,40 @@ async fn a_relay_that_starts_again_is_used_again_within_ten_seconds() {
         .unwrap();
     let heard = timeout(PATIENCE, host.signaling.receive()).await.unwrap();
     assert_eq!(heard.unwrap().bytes, "x");
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+/// Ten thousand records as large as genuine ones, of who does not know what is looked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_a_topic_hides_nobody() {
+    const RECORDS: usize = 10_000;
+    let (_serving, url) = serve("127.0.0.1:0", &Arc::default()).await;
+    let (host, flooder) = (Station::new(&[&url]), Station::new(&[&url]));
+    let slot = Slots::TOPIC.at(SystemClock.now());
+    let state = Slots::TOPIC.state(slot).unwrap();
+    let soul = Topic::from(wanted().key()).soul(slot).unwrap();
+    assert!(flooder.client.connected(PATIENCE).await);
+    for first in (0..RECORDS).step_by(100) {
+        let mut node = Node::new(soul.clone());
+        for number in first..first + 100 {
+            let text = format!(
+                "{{\"data\":{{\"node\":\"{:064}\",\"sealed\":\"{}\"}}}}",
+                number,
+                "A".repeat(1000)
+            );
+            let field = layout::content(soul.clone(), &text, state).unwrap().fields;
+            node.fields.extend(field);
+        }
+        flooder.client.put(node).await.unwrap();
+    }
+    host.announce().await;
+    let guest = Station::new(&[&url]);
+    let began = Instant::now();
+    assert_eq!(guest.finds().await, Some(host.id));
     assert!(
         began.elapsed() < Duration::from_secs(10),
         "{:?}",

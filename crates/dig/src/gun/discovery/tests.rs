@@ -312,6 +312,19 @@ fn text_in(graph: &MemoryGraph, lookup: &Lookup) -> String {
     texts[0].to_owned()
 }
 
+/// A genuine announcement, altered, and what is none at all.
+fn altered(genuine: &str, whose: NodeId, other: NodeId) -> Vec<String> {
+    // Another address' digit, another node's id, another signature.
+    vec![
+        genuine.replacen("\"available\":true", "\"available\":false", 1),
+        genuine.replace(&whose.to_string(), &other.to_string()),
+        genuine.replacen(' ', "", 1) + " ",
+        "{}".to_owned(),
+        "[".repeat(10_000),
+        "null".to_owned(),
+    ]
+}
+
 #[tokio::test(start_paused = true)]
 async fn forged_copied_and_misdirected_records_are_not_believed() {
     let graph = MemoryGraph::new();
@@ -324,15 +337,7 @@ async fn forged_copied_and_misdirected_records_are_not_believed() {
     let genuine = text_in(&graph, &by_hash());
     graph.forget();
 
-    // Another address' digit, another node's id, another signature.
-    let mut forged = vec![
-        genuine.replacen("\"available\":true", "\"available\":false", 1),
-        genuine.replace(&host.id().to_string(), &liar.id().to_string()),
-        genuine.replacen(' ', "", 1) + " ",
-        "{}".to_owned(),
-        "[".repeat(10_000),
-        "null".to_owned(),
-    ];
+    let mut forged = altered(&genuine, host.id(), liar.id());
     // The sealed text of the host in a record of the liar's.
     let value: serde_json::Value = serde_json::from_str(&genuine).unwrap();
     let body = serde_json::json!({
