@@ -150,7 +150,6 @@ impl Relay {
             };
             let id = MessageId::from_random(chance.next());
             self.asked.insert(id.clone(), Asked::Write(slot));
-            // The nodes are shared with the other relays only as text.
             self.say(&Message::put(id.clone(), part.nodes.clone()));
             self.outgoing.sent(now, slot, id, part.weight, again);
         }
