@@ -165,6 +165,8 @@ fn announce(node: &Node, share: &Share, public: bool, output: &Output) {
         output.say(&format!(
             "or, from anywhere: {program} get {what} --gun {relay}"
         ));
+    } else if node.gun().is_some() && !gun::has_relays(node) {
+        output.say("On other networks only the ticket leads here; with --gun URL a relay tells of it, too.");
     }
 }
 

@@ -334,6 +334,9 @@ fn spawn_tasks(inner: &Arc<Inner>, sender: &mpsc::Sender<Lane>, listener: TcpLis
         inner.nat.relays().watch(),
         inner.stop.clone(),
     ));
+    if inner.gun.as_ref().is_some_and(Gun::has_relays) {
+        tasks.spawn(gun::measure_hops(inner.clone()));
+    }
     for via in inner.paths.via.clone() {
         Via::want(inner, via);
     }

@@ -1,29 +1,29 @@
 //! Announcing and finding over Gun (whitepaper 4.4, 5.1, 5.2).
 
+mod search;
+
 use super::{
-    announcement::{Codec, MAX_TEXT, ReadError, Word, WriteError},
+    announcement::{Codec, Word, WriteError},
     bus::GunBus,
     signaling::{GunSignaling, Listening},
 };
 use bytes::Bytes;
-use dig_discovery::{Announcement, Discovery, DiscoveryError, Found, Lookup, Networks};
+use dig_discovery::{Announcement, Discovery, DiscoveryError, Found, Lookup};
 use dig_identity::{Signer, record::SignedRecord};
-use dig_types::{DiscoveryKey, NodeId, Ticket, TicketNode, Timestamp};
+use dig_types::{DiscoveryKey, Ticket, TicketNode, Timestamp};
 use futures::{
     FutureExt as _, StreamExt as _,
     future::{self, BoxFuture},
     stream::{self, BoxStream},
 };
+use search::Search;
 use std::{
     collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::{
-    sync::watch,
-    time::{Instant, timeout_at},
-};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Time between announcements of one thing (whitepaper 5.1, `reannounceInterval`); each comes up to a sixth of it earlier, so that those who began
@@ -33,13 +33,6 @@ const REANNOUNCE: Duration = Duration::from_secs(30 * 60);
 const LOOK: Duration = Duration::from_secs(5);
 /// A word that changed is announced anew no sooner than this after the last one.
 const SOONEST: Duration = Duration::from_secs(10);
-/// Nodes that one lookup finds, and bytes of their announcements that are kept.
-const MAX_FOUND: usize = 256;
-const MAX_BYTES: usize = 512 << 10;
-/// Gun relays of our own that a peer is said to be reached over: it was found through one of them.
-const MAX_OWN_RELAYS: usize = Ticket::MAX_RELAYS;
-/// What comes within this time is judged together. A relay answers for all slots at once, or nearly.
-const MOMENT: Duration = Duration::from_millis(100);
 /// How long the last words may take when the node stops.
 const FAREWELL: Duration = Duration::from_millis(250);
 
@@ -356,13 +349,7 @@ impl Discovery for GunDiscovery {
         let Some(codec) = Codec::new(lookup).filter(|_| graph.has_relays()) else {
             return stream::empty().boxed();
         };
-        let search = Search {
-            inner: self.0.clone(),
-            texts: self.0.bus.texts(codec.topic(), MAX_TEXT),
-            codec,
-            latest: BTreeMap::new(),
-            bytes: 0,
-        };
+        let search = Search::new(self.0.clone(), codec);
         let found = stream::unfold(search, |mut search| async {
             Some((stream::iter(search.next().await?), search))
         });
@@ -385,85 +372,6 @@ impl Discovery for GunDiscovery {
         }
         .boxed()
     }
-}
-
-/// One lookup.
-struct Search {
-    inner: Arc<Inner>,
-    codec: Codec,
-    texts: BoxStream<'static, Vec<Arc<str>>>,
-    /// The latest record of each node.
-    latest: BTreeMap<NodeId, SignedRecord>,
-    bytes: usize,
-}
-
-impl Search {
-    /// Who is said to have it now, as far as that is news. What comes within a moment is judged together: the word that takes something back may
-    /// come after it, since it lies elsewhere. Cancelling it may lose news.
-    async fn next(&mut self) -> Option<Vec<Found>> {
-        let mut changed = BTreeMap::new();
-        let texts = self.texts.next().await?;
-        self.hear(&texts, &mut changed);
-        let end = Instant::now() + MOMENT;
-        while let Ok(Some(texts)) = timeout_at(end, self.texts.next()).await {
-            self.hear(&texts, &mut changed);
-        }
-        let networks = Networks::current().unwrap_or_default();
-        let relays = self.inner.bus.graph().relays();
-        let found = changed.into_values().flatten().filter_map(Codec::found);
-        Some(
-            found
-                .map(|found| dialable(found, &networks, &relays))
-                .collect(),
-        )
-    }
-
-    /// Of each node the latest word counts.
-    fn hear(&mut self, texts: &[Arc<str>], changed: &mut BTreeMap<NodeId, Option<Ticket>>) {
-        for text in texts {
-            match self.codec.read(text, self.inner.now()) {
-                Ok((record, word)) => {
-                    let node = record.node_id();
-                    if node != self.inner.signer.node_id() && self.is_news(&record) {
-                        self.keep(record);
-                        self.inner.signaling.shelf().keep(node, word.prekey);
-                        changed.insert(node, word.ticket);
-                    }
-                }
-                // Strangers may write what they like; it is not worth a word each.
-                Err(ReadError::Seal) => tracing::trace!("a record is not for this lookup"),
-                Err(error) => tracing::debug!(%error, "an announcement is not believed"),
-            }
-        }
-    }
-
-    fn is_news(&self, record: &SignedRecord) -> bool {
-        match self.latest.get(&record.node_id()) {
-            Some(latest) => record.sequence() > latest.sequence(),
-            None => {
-                self.latest.len() < MAX_FOUND && self.bytes + record.as_str().len() <= MAX_BYTES
-            }
-        }
-    }
-
-    fn keep(&mut self, record: SignedRecord) {
-        self.bytes += record.as_str().len();
-        if let Some(old) = self.latest.insert(record.node_id(), record) {
-            self.bytes = self.bytes.saturating_sub(old.as_str().len());
-        }
-    }
-}
-
-/// A stranger's word makes us dial what a ticket may make us dial, and no more.
-fn dialable(mut found: Found, networks: &Networks, relays: &[Arc<str>]) -> Found {
-    let peer = &mut found.peer;
-    peer.addrs.retain(|addr| networks.allows_ticket(addr));
-    peer.mapped
-        .retain(|mapped| networks.allows_ticket(&mapped.addr));
-    peer.via.retain(|via| networks.allows_ticket(&via.addr));
-    // It was found through a relay that both sides are connected to; no stranger names further ones.
-    peer.relays = relays.iter().take(MAX_OWN_RELAYS).cloned().collect();
-    found
 }
 
 #[cfg(test)]

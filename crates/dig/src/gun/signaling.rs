@@ -10,11 +10,11 @@ use bytes::Bytes;
 use data_encoding::BASE64;
 use dig_nat::signaling::{MAX_SIGNAL, Signal, SignalError, Signaling};
 use dig_types::{Clock, NodeId};
-use futures::future::BoxFuture;
+use futures::{FutureExt as _, future::BoxFuture};
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -46,6 +46,8 @@ struct Inner {
     arrivals: Mutex<Option<mpsc::Sender<Signal>>>,
     listeners: watch::Sender<usize>,
     sending: Arc<AtomicUsize>,
+    /// Microseconds since 1970, but each once.
+    last_key: AtomicU64,
     stop: CancellationToken,
 }
 
@@ -72,6 +74,7 @@ impl GunSignaling {
             arrivals: Mutex::new(Some(arrivals)),
             listeners: watch::Sender::new(0),
             sending: Arc::default(),
+            last_key: AtomicU64::default(),
             stop: CancellationToken::new(),
         });
         tokio::spawn(read(
@@ -161,6 +164,21 @@ impl Inner {
         }
     }
 
+    /// A key after all that were given before: messages that come together are read in the order of their keys, and the recipient of
+    /// an earlier one refuses it after a later one. `None` without random numbers.
+    fn next_key(&self) -> Option<[u8; 16]> {
+        let now = self.clock.now().as_millis().saturating_mul(1000);
+        let next = |last: u64| now.max(last.saturating_add(1));
+        let after = |last| Some(next(last));
+        let last = self
+            .last_key
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, after);
+        let mut key = [0; 16];
+        key[..8].copy_from_slice(&next(last.unwrap_or_default()).to_be_bytes());
+        getrandom::fill(&mut key[8..]).ok()?;
+        Some(key)
+    }
+
     fn arrive(&self, message: Bytes) {
         let signal = Signal {
             from: None,
@@ -247,13 +265,18 @@ impl Signaling for GunSignaling {
                 return Err(SignalError::NoCarrier);
             }
             let sending = Sending::begin(&self.0.sending).ok_or(SignalError::Busy)?;
-            let mut key = [0; 16];
-            getrandom::fill(&mut key).map_err(|_| SignalError::NoCarrier)?;
+            let key = self.0.next_key().ok_or(SignalError::NoCarrier)?;
             let posted = mailbox::post(&*self.0.graph, &*self.0.clock, to, key, &message);
-            let posted = posted.ok_or(SignalError::NoCarrier)?;
+            let mut posted = posted.ok_or(SignalError::NoCarrier)?;
+            // It is on its way now, before any later one, not when its task has its turn.
+            let at_once = (&mut posted).now_or_never();
             // A message that is not there in time is said again; who sends it does not wait for the relay's disk.
             tokio::spawn(async move {
-                if let Err(error) = posted.await {
+                let handed = match at_once {
+                    Some(handed) => handed,
+                    None => posted.await,
+                };
+                if let Err(error) = handed {
                     tracing::debug!(%error, "a signal was not handed on");
                 }
                 drop(sending);

@@ -1,5 +1,6 @@
 //! Gun among the carriers of a node's signals.
 
+use super::Inner;
 use crate::{
     gun::{Carriers, GunClient, GunSignaling, Listening},
     introductions::Introductions,
@@ -7,6 +8,7 @@ use crate::{
 use bytes::Bytes;
 use dig_nat::signaling::Signaling;
 use std::{
+    net::SocketAddr,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -81,5 +83,19 @@ pub(super) fn carriers(introductions: &Introductions, gun: Option<&Gun>) -> Arc<
     match gun {
         Some(gun) => Arc::new(Carriers::new(rendezvous, gun.signaling.clone())),
         None => rendezvous,
+    }
+}
+
+/// Nobody introduces a node that has relays alone, so how far its outermost NAT is it learns on the way to a STUN server.
+pub(super) async fn measure_hops(inner: Arc<Inner>) {
+    for server in inner.paths.stun.clone() {
+        let addrs = tokio::select! {
+            addrs = server.resolve() => addrs.unwrap_or_default(),
+            () = inner.stop.cancelled() => return,
+        };
+        if let Some(addr) = addrs.into_iter().find(SocketAddr::is_ipv4) {
+            super::measure_hops(inner, addr).await;
+            return;
+        }
     }
 }

@@ -1,9 +1,9 @@
-use super::*;
-use crate::gun::{MemoryGraph, SharedGraph, Topic, layout::Slots};
+use super::{search::MAX_FOUND, *};
+use crate::gun::{MemoryGraph, SharedGraph, Topic, announcement::MAX_TEXT, layout::Slots};
 use dig_discovery::Claim;
 use dig_identity::{Algorithm, CryptoIdentity};
 use dig_nat::signaling::Signaling as _;
-use dig_types::{Clock, ContentHash, ContentKind, ContentName, VirtualClock};
+use dig_types::{Clock, ContentHash, ContentKind, ContentName, NodeId, VirtualClock};
 use std::time::Duration;
 
 const START: Timestamp = Timestamp::from_millis(1_795_000_000_000);

@@ -77,9 +77,7 @@ async fn messages_come_to_who_listens_and_leave_nothing_behind() {
     assert_eq!(other.hears().await, ["nobody listens yet"]);
     one.says(&other, b"now").await;
     one.says(&other, b"and again").await;
-    let mut heard = other.hears().await;
-    heard.sort();
-    assert_eq!(heard, ["and again", "now"]);
+    assert_eq!(other.hears().await, ["now", "and again"]);
     assert!(one.hears().await.is_empty());
     let fields = graph.nodes().into_iter().flat_map(|node| node.fields);
     let values: Vec<_> = fields.map(|(_, field)| field.value).collect();
@@ -88,6 +86,28 @@ async fn messages_come_to_who_listens_and_leave_nothing_behind() {
     tokio::time::sleep(Duration::from_millis(10)).await;
     one.says(&other, b"gone").await;
     assert!(other.hears().await.is_empty());
+}
+
+/// Of the messages of one attempt an earlier one is refused after a later one.
+#[tokio::test(start_paused = true)]
+async fn messages_come_in_the_order_in_which_they_were_sent() {
+    let graph = MemoryGraph::new();
+    let (one, other) = (Station::new(&graph), Station::new(&graph));
+    const TEXTS: [&[u8]; 8] = [b"0", b"1", b"2", b"3", b"4", b"5", b"6", b"7"];
+    // All at once for who begins to listen, then one by one.
+    for _ in 0..2 {
+        for text in TEXTS {
+            one.says(&other, text).await;
+        }
+        let listening = other.signaling.listen();
+        assert_eq!(other.hears().await, TEXTS);
+        drop(listening);
+    }
+    let _listening = other.signaling.listen();
+    for text in TEXTS {
+        one.says(&other, text).await;
+    }
+    assert_eq!(other.hears().await, TEXTS);
 }
 
 /// In every second of a quarter of an hour, between clocks that are up to a minute apart.
