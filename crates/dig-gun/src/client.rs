@@ -12,7 +12,9 @@
 //! order in which states only grow, however many relays tell of it. A relay is not trusted with more than that: it may hide, delay or invent
 //! writes, but cannot make the client panic, grow without bound or wait for ever. Whoever cares who wrote something signs it.
 //!
-//! A client is no relay: it answers nobody's queries and passes nothing on.
+//! A client passes nothing on. But if a relay asks for a node that is subscribed here, it is told what is known, as gun.js's clients do: so a
+//! relay that has forgotten something, or does not find it (gun.js's, after a restart, shows only what was written since once somebody has
+//! asked for the whole node), has it again.
 
 pub(crate) mod backoff;
 pub(crate) mod chance;

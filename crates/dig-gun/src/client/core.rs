@@ -18,6 +18,7 @@ use crate::{
     graph::{Deferred, DeferredConfig, Node},
     lex::Query,
     message::{Body, Dam, Message, MessageId},
+    text::graph_hash,
     value::State,
 };
 use gets::{Ended, Gets};
@@ -186,8 +187,27 @@ impl Core {
                 }
             }
             Body::Dam(dam) => relay.on_dam(&dam, message.id, &self.pid, &mut self.chance),
-            // A client holds nothing that its relays do not get anyway.
-            Body::Get(_) | Body::Other => {}
+            Body::Get(query) => {
+                if let Some(asking) = message.id {
+                    self.answer(at, id, asking, message.hash, &query);
+                }
+            }
+            Body::Other => {}
+        }
+    }
+
+    /// Tells a relay what subscribers know of a node, unless it holds just that (`hash`).
+    fn answer(&mut self, at: Moment, id: u32, asking: MessageId, hash: Option<i32>, query: &Query) {
+        // Whoever asks for ranges wants to find out what there is.
+        if query.one_soul().is_none() {
+            return;
+        }
+        let known = self.known.matching(query);
+        if known.is_empty() || hash == Some(graph_hash(&known)) {
+            return;
+        }
+        if let Some(relay) = self.relays.get_mut(&id) {
+            relay.answer(at.now, &asking, known, &mut self.chance);
         }
     }
 

@@ -7,7 +7,8 @@ use super::{
 };
 use crate::{
     client::{RelayUrl, backoff::Backoff, chance::Chance},
-    frame::Packer,
+    frame::{MAX_CHARS, Packer, split_put},
+    graph::Node,
     lex::Query,
     message::{Dam, Message, MessageId},
 };
@@ -15,6 +16,10 @@ use std::{
     collections::{HashMap, VecDeque},
     time::Duration,
 };
+
+const SECOND: Duration = Duration::from_secs(1);
+/// Bytes of memory that a relay is told a second on its own questions, give or take one answer; it might ask for ever.
+const MOST_TOLD: usize = 1 << 20;
 
 /// How a connection does.
 #[derive(Debug)]
@@ -46,6 +51,8 @@ pub(super) struct Relay {
     backoff: Backoff,
     /// What it said before it closed the connection.
     parting: Option<String>,
+    /// How many bytes it was told on its own questions, and since when.
+    told: (Duration, usize),
     asked: HashMap<MessageId, Asked>,
     packer: Packer,
     frames: VecDeque<String>,
@@ -60,6 +67,7 @@ impl Relay {
             outgoing: Outgoing::default(),
             backoff: Backoff::default(),
             parting: None,
+            told: (Duration::ZERO, 0),
             asked: HashMap::new(),
             packer: Packer::default(),
             frames: VecDeque::new(),
@@ -116,6 +124,33 @@ impl Relay {
         }
         self.say(&Message::get(id.clone(), query));
         id
+    }
+
+    /// Answers its question, in as many messages as it takes, unless it has asked for too much lately.
+    pub(super) fn answer(
+        &mut self,
+        now: Duration,
+        asking: &MessageId,
+        nodes: Vec<Node>,
+        chance: &mut Chance,
+    ) {
+        let (since, bytes) = &mut self.told;
+        if now.saturating_sub(*since) >= SECOND {
+            (*since, *bytes) = (now, 0);
+        }
+        if *bytes >= MOST_TOLD {
+            return;
+        }
+        *bytes += nodes.iter().map(Node::weight).sum::<usize>();
+        let mut parts = split_put(nodes, MAX_CHARS).into_iter().peekable();
+        while let Some(part) = parts.next() {
+            let id = MessageId::from_random(chance.next());
+            let answer = Message {
+                more: parts.peek().is_some(),
+                ..Message::answer(id, asking.clone(), part)
+            };
+            self.say(&answer);
+        }
     }
 
     /// What the message of this name asked it.

@@ -5,6 +5,7 @@ use crate::{
     client::{ClientConfig, core::Output},
     graph::Node,
     lex::{Lex, Query},
+    message::{Body, Message},
     value::Value,
 };
 use std::time::Duration;
@@ -168,4 +169,64 @@ fn what_is_known_is_bounded_and_the_latest_of_it() {
     world.heard();
     world.subscribe(Query::nodes(Lex::prefix("s"), 102));
     assert!(world.heard().len() >= known.len() / 2);
+}
+
+#[test]
+fn a_relay_that_has_forgotten_is_told_what_is_known() {
+    let mut world = World::connected(2);
+    let ask = |world: &mut World, query: Query, hash: Option<i32>| {
+        let id = world.id();
+        let question = Message {
+            hash,
+            ..Message::get(id.clone(), query)
+        };
+        world.sent.clear();
+        world.hear(1, question);
+        let told = world.sent.drain(..).map(|(relay, message)| {
+            assert_eq!((relay, message.answers), (1, Some(id.clone())));
+            let Body::Put(nodes) = message.body else {
+                panic!("{:?}", message.body);
+            };
+            (nodes, message.more)
+        });
+        told.collect::<Vec<_>>()
+    };
+    world.subscribe(Query::node(soul("s")));
+    let node = field("s", "a", "v", 1.0).with(key("b"), Value::Null, state(1.0));
+    world.push(0, vec![node.clone()]);
+    let whole = Query::node(soul("s"));
+    let told = ask(&mut world, whole.clone(), Some(1));
+    assert_eq!(told, [(vec![node.clone()], false)]);
+    let one = Query::field(soul("s"), key("a"));
+    let told = ask(&mut world, one, None);
+    assert_eq!(told, [(vec![field("s", "a", "v", 1.0)], false)]);
+    // It holds the same, asks for what nobody follows, or wants to know what there is.
+    let same = Some(crate::text::graph_hash(&[node]));
+    assert_eq!(ask(&mut world, whole.clone(), same), []);
+    assert_eq!(ask(&mut world, Query::node(soul("t")), None), []);
+    let all = Query::nodes(Lex::prefix("s"), 1000);
+    assert_eq!(ask(&mut world, all, None), []);
+    // A long one in pieces, and not for ever.
+    let long = "x".repeat(20_000);
+    for number in 0..30 {
+        world.push(0, vec![field("s", &format!("k{number}"), &long, 1.0)]);
+    }
+    world.frames.clear();
+    let told = ask(&mut world, whole.clone(), None);
+    assert_eq!(told.len(), 30);
+    assert!(
+        told.iter()
+            .enumerate()
+            .all(|(place, (_, more))| *more == (place < 29))
+    );
+    assert!(
+        world
+            .frames
+            .iter()
+            .all(|len| *len < crate::frame::MAX_CHARS)
+    );
+    assert_eq!(ask(&mut world, whole.clone(), None).len(), 30);
+    assert_eq!(ask(&mut world, whole.clone(), None), []);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(ask(&mut world, whole, None).len(), 30);
 }
