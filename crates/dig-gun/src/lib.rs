@@ -8,7 +8,8 @@
 //! - [`relay::serve`] is a relay, which answers and acknowledges all that it is asked and told, and joins others;
 //! - [`store`] keeps a relay's graph in memory or on the disk;
 //! - [`graph`], [`lex`], [`text`] and [`value`] are the data, its merge rule, queries, and its text exactly as JavaScript writes it;
-//! - [`message`] and [`frame`] are what goes over the wire, [`dedupe`] knows what came twice, [`sea`] checks what users of gun.js have signed.
+//! - [`message`] and [`frame`] are what goes over the wire; what comes twice merges to the same, so no ids are remembered;
+//! - [`sea`] checks what users of gun.js have signed.
 //!
 //! ```
 //! use dig_gun::{
@@ -55,7 +56,6 @@
 //! - Cores ([`graph`], [`message`], and those within [`client`] and [`relay`]) do no I/O and are told the time.
 
 pub mod client;
-pub mod dedupe;
 pub mod frame;
 pub mod graph;
 pub mod lex;
