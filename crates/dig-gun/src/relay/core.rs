@@ -83,6 +83,9 @@ pub(super) enum Incoming {
     },
 }
 
+/// A node that was read, if there is one, or why it could not be.
+pub(super) type Loaded = (Soul, Result<Option<Node>, Arc<str>>);
+
 /// What time it is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Now {
@@ -147,6 +150,8 @@ pub(super) struct Core {
     serial: u64,
     /// What time it was when it was last told.
     time: Duration,
+    /// When somebody last sent something who keeps to their rate.
+    modest: Option<Duration>,
 }
 
 impl Core {
@@ -178,6 +183,7 @@ impl Core {
             output: VecDeque::new(),
             serial: 0,
             time: Duration::ZERO,
+            modest: None,
             limits,
         }
     }
@@ -301,7 +307,7 @@ impl Core {
     }
 
     /// These nodes were read, or could not be; `None` of which there is nothing.
-    pub(super) fn loaded(&mut self, now: Now, nodes: Vec<(Soul, Result<Option<Node>, Arc<str>>)>) {
+    pub(super) fn loaded(&mut self, now: Now, nodes: Vec<Loaded>) {
         for (soul, node) in nodes {
             let error = match node {
                 Ok(node) => {
@@ -342,16 +348,31 @@ impl Core {
         }
     }
 
-    /// Whether there is room for what is to be read from the store.
-    pub(super) const fn has_room(&self) -> bool {
-        self.unread < self.limits.unread
+    /// Whether there is room in the queues of the store for what is to be read and, of puts, written. Those who send more
+    /// than their rate leave most of it free: nearly all while somebody does who does not, so that nobody waits for what others write.
+    pub(super) fn has_room(&self, now: Now, for_puts: bool, in_turn: bool) -> bool {
+        let part = match (in_turn, self.is_anybody_modest(now)) {
+            (false, _) => 1,
+            (true, false) => 8,
+            (true, true) => 256,
+        };
+        self.unread < self.limits.unread / part
+            && (!for_puts || self.commits.unwritten() < self.limits.unwritten / part)
     }
 
-    /// Whether there is room for what is to be written to the store, too. Those who send more than their rate leave most of
-    /// it free, so that what others write need not wait long for the disk.
-    pub(super) const fn has_room_for_puts(&self, in_turn: bool) -> bool {
-        let part = if in_turn { 32 } else { 1 };
-        self.has_room() && self.commits.unwritten() < self.limits.unwritten / part
+    /// Whether somebody is here who keeps to their rate.
+    fn is_anybody_modest(&self, now: Now) -> bool {
+        let since = self.modest.map(|last| now.since.saturating_sub(last));
+        since.is_some_and(|since| since < Duration::from_secs(1))
+    }
+
+    /// How long whoever sends more than their rate lets others go first, for so many bytes.
+    pub(super) fn courtesy(&self, now: Now, bytes: usize) -> Duration {
+        match self.is_anybody_modest(now) {
+            true => Duration::from_secs(1)
+                .mul_f64(bytes as f64 / self.limits.bytes_in_turn.max(1) as f64),
+            false => Duration::ZERO,
+        }
     }
 
     /// Time passed.

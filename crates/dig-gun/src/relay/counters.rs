@@ -76,154 +76,182 @@ pub struct Counters {
     pub store_errors: u64,
 }
 
+/// A number with its name, what it says, and what tells it from others of that name.
+type Sample = (&'static str, &'static str, &'static str, u64);
+
 impl Counters {
     /// The text format of Prometheus, version 0.0.4.
     #[must_use]
     pub fn to_prometheus(&self) -> String {
         let mut text = String::new();
-        let mut metric = |kind: &str, name: &str, help: &str, samples: &[(&str, u64)]| {
-            // Writing to a string does not fail.
-            let _ = writeln!(
-                text,
-                "# HELP dig_gun_{name} {help}\n# TYPE dig_gun_{name} {kind}"
-            );
-            for (labels, value) in samples {
+        let kinds = [
+            ("gauge", self.gauges()),
+            ("counter", self.talk()),
+            ("counter", self.work()),
+        ];
+        for (kind, samples) in kinds {
+            let mut last = "";
+            for (name, help, labels, value) in samples {
+                // Writing to a string does not fail.
+                if name != last {
+                    let _ = writeln!(text, "# HELP dig_gun_{name} {help}");
+                    let _ = writeln!(text, "# TYPE dig_gun_{name} {kind}");
+                }
                 let _ = writeln!(text, "dig_gun_{name}{labels} {value}");
+                last = name;
             }
-        };
-        for (name, help, value) in self.gauges() {
-            metric("gauge", name, help, &[("", value)]);
-        }
-        for (name, help, samples) in self.totals() {
-            metric("counter", name, help, &samples);
         }
         text
     }
 
-    const fn gauges(&self) -> [(&'static str, &'static str, u64); 11] {
-        [
-            ("connections", "Connections.", self.connections),
-            ("relays", "Connections to relays.", self.relays),
+    fn gauges(&self) -> Vec<Sample> {
+        vec![
+            ("connections", "Connections.", "", self.connections),
+            ("relays", "Connections to relays.", "", self.relays),
             (
                 "subscriptions",
-                "Souls and fields that are followed.",
+                "Souls and fields followed.",
+                "",
                 self.subscriptions,
             ),
-            (
-                "patterns",
-                "Patterns of souls that are followed.",
-                self.patterns,
-            ),
-            ("cached_nodes", "Nodes in memory.", self.cached_nodes),
+            ("patterns", "Patterns of souls followed.", "", self.patterns),
+            ("cached_nodes", "Nodes in memory.", "", self.cached_nodes),
             (
                 "cached_bytes",
                 "Bytes of nodes in memory.",
+                "",
                 self.cached_bytes,
             ),
             (
                 "deferred",
                 "Fields that wait for their time.",
+                "",
                 self.deferred,
             ),
             (
                 "unwritten_bytes",
                 "Bytes on their way to the store.",
+                "",
                 self.unwritten_bytes,
             ),
-            ("stored_nodes", "Nodes in the store.", self.stored_nodes),
-            ("stored_bytes", "Bytes in the store.", self.stored_bytes),
+            ("stored_nodes", "Nodes in the store.", "", self.stored_nodes),
+            ("stored_bytes", "Bytes in the store.", "", self.stored_bytes),
             (
                 "outgoing_bytes",
                 "Bytes that wait to be sent.",
+                "",
                 self.outgoing_bytes,
             ),
         ]
     }
 
-    fn totals(&self) -> Vec<(&'static str, &'static str, Vec<(&'static str, u64)>)> {
+    /// Who came, and what was said.
+    fn talk(&self) -> Vec<Sample> {
+        const CLOSED: (&str, &str) = ("connections_closed_total", "Connections ended, by reason.");
+        const MESSAGES: (&str, &str) = ("messages_total", "Messages that came, by kind.");
+        const BYTES: (&str, &str) = ("bytes_total", "Bytes of frames, by direction.");
         vec![
-            (
-                "connections_total",
-                "Connections made.",
-                vec![("", self.connected)],
-            ),
+            ("connections_total", "Connections made.", "", self.connected),
             (
                 "connections_turned_total",
                 "Connections turned away.",
-                vec![("", self.turned)],
+                "",
+                self.turned,
             ),
-            (
-                "connections_closed_total",
-                "Connections ended by the relay, by reason.",
-                vec![
-                    ("{for=\"slow\"}", self.closed_slow),
-                    ("{for=\"frame\"}", self.closed_frames),
-                ],
-            ),
+            (CLOSED.0, CLOSED.1, "{for=\"slow\"}", self.closed_slow),
+            (CLOSED.0, CLOSED.1, "{for=\"frame\"}", self.closed_frames),
             (
                 "slowed_total",
-                "Times that a connection was made to wait.",
-                vec![("", self.slowed)],
+                "Times that a connection had to wait.",
+                "",
+                self.slowed,
             ),
+            (MESSAGES.0, MESSAGES.1, "{kind=\"put\"}", self.puts),
+            (MESSAGES.0, MESSAGES.1, "{kind=\"get\"}", self.gets),
             (
-                "messages_total",
-                "Messages that came, by kind.",
-                vec![
-                    ("{kind=\"put\"}", self.puts),
-                    ("{kind=\"get\"}", self.gets),
-                    ("{kind=\"answer\"}", self.answers_heard),
-                    ("{kind=\"ignored\"}", self.ignored),
-                ],
+                MESSAGES.0,
+                MESSAGES.1,
+                "{kind=\"answer\"}",
+                self.answers_heard,
             ),
-            (
-                "bytes_total",
-                "Bytes of frames, by direction.",
-                vec![
-                    ("{direction=\"in\"}", self.bytes_in),
-                    ("{direction=\"out\"}", self.bytes_out),
-                ],
-            ),
-            (
-                "nodes_total",
-                "Nodes that came, by effect.",
-                vec![
-                    ("{effect=\"changed\"}", self.changes),
-                    ("{effect=\"none\"}", self.unchanged),
-                ],
-            ),
-            ("acks_total", "Writes acknowledged.", vec![("", self.acks)]),
-            (
-                "refused_total",
-                "Messages refused.",
-                vec![("", self.refused)],
-            ),
-            ("answers_total", "Answers given.", vec![("", self.answers)]),
-            ("asks_total", "Questions asked.", vec![("", self.asks)]),
+            (MESSAGES.0, MESSAGES.1, "{kind=\"ignored\"}", self.ignored),
+            (BYTES.0, BYTES.1, "{direction=\"in\"}", self.bytes_in),
+            (BYTES.0, BYTES.1, "{direction=\"out\"}", self.bytes_out),
+        ]
+    }
+
+    /// What was done.
+    fn work(&self) -> Vec<Sample> {
+        const NODES: (&str, &str) = ("nodes_total", "Nodes that came, by effect.");
+        vec![
+            (NODES.0, NODES.1, "{effect=\"changed\"}", self.changes),
+            (NODES.0, NODES.1, "{effect=\"none\"}", self.unchanged),
+            ("acks_total", "Writes acknowledged.", "", self.acks),
+            ("refused_total", "Messages refused.", "", self.refused),
+            ("answers_total", "Answers given.", "", self.answers),
+            ("asks_total", "Questions asked.", "", self.asks),
             (
                 "pushes_total",
                 "Changes told to followers.",
-                vec![("", self.pushes)],
+                "",
+                self.pushes,
             ),
             (
                 "unfollowed_total",
-                "Subscriptions not taken for a limit.",
-                vec![("", self.unfollowed)],
+                "Subscriptions not taken.",
+                "",
+                self.unfollowed,
             ),
-            (
-                "loads_total",
-                "Nodes read from the store.",
-                vec![("", self.loads)],
-            ),
+            ("loads_total", "Nodes read from the store.", "", self.loads),
             (
                 "commits_total",
-                "Groups of changes written to the store.",
-                vec![("", self.commits)],
+                "Groups of changes written.",
+                "",
+                self.commits,
             ),
             (
                 "store_errors_total",
                 "Reads and writes that failed.",
-                vec![("", self.store_errors)],
+                "",
+                self.store_errors,
             ),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_text_is_as_prometheus_wants_it() {
+        let counters = Counters {
+            puts: 3,
+            closed_slow: 2,
+            ..Counters::default()
+        };
+        let text = counters.to_prometheus();
+        assert!(
+            text.contains("\ndig_gun_messages_total{kind=\"put\"} 3\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("\ndig_gun_connections_closed_total{for=\"slow\"} 2\n"),
+            "{text}"
+        );
+        let mut samples = BTreeSet::new();
+        let mut headed = BTreeSet::new();
+        for line in text.lines() {
+            match line.strip_prefix("# HELP ") {
+                Some(head) => assert!(headed.insert(head.split(' ').next()), "twice: {line}"),
+                None if line.starts_with("# TYPE ") => {}
+                None => assert!(
+                    samples.insert(line.rsplit_once(' ').map(|(name, _)| name)),
+                    "twice: {line}"
+                ),
+            }
+        }
+        assert_eq!(samples.len(), 33);
     }
 }

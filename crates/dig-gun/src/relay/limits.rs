@@ -38,6 +38,9 @@ pub struct Limits {
     pub messages_per_second: u32,
     /// Bytes a second that a connection gets handled at once, like messages. Default: 1 MiB.
     pub bytes_per_second: u32,
+    /// Bytes a second of all who send more than that, while somebody is here who does not. Default: 1 MiB, so that what they
+    /// write, in frames however long, keeps the disk from others for a few percent of the time.
+    pub bytes_in_turn: u32,
     /// Messages a second of an origin beyond which nothing is read, however idle the relay. Default: 200,000: more than one
     /// core handles, so that nothing is lost without need.
     pub messages_per_second_at_most: u32,
@@ -98,6 +101,7 @@ impl Default for Limits {
             connections_per_origin: 256,
             messages_per_second: 1_000,
             bytes_per_second: 1 << 20,
+            bytes_in_turn: 1 << 20,
             messages_per_second_at_most: 200_000,
             bytes_per_second_at_most: 64 << 20,
             souls_per_day: 500_000,

@@ -71,17 +71,7 @@ impl ServeOptions {
 /// Starts a relay. It needs a runtime of tokio, and serves until it is shut down or dropped.
 pub async fn serve(options: ServeOptions) -> Result<Serving, ServeError> {
     let tls = options.tls.as_ref().map(Tls::acceptor).transpose()?;
-    let mut sockets = Vec::new();
-    let mut addresses = Vec::new();
-    for address in &options.listen {
-        let listen = |source| ServeError::Listen {
-            address: *address,
-            source,
-        };
-        let socket = TcpListener::bind(address).await.map_err(listen)?;
-        addresses.push(socket.local_addr().map_err(listen)?);
-        sockets.push(socket);
-    }
+    let (sockets, addresses) = listen(&options.listen).await?;
     let [seed, id_seed, join_seed] = random()?;
     let (reads, jobs) = Reads::new();
     let (committed, commits) = mpsc::unbounded_channel();
@@ -121,12 +111,14 @@ pub async fn serve(options: ServeOptions) -> Result<Serving, ServeError> {
     ));
     tasks.spawn(until(end.clone(), keep_time(Arc::clone(&shell))));
     tasks.spawn(until(end.clone(), expire(Arc::clone(&shell))));
-    let dialler = Arc::new(Dialler::new(shell.limits.frame, options.join_roots));
-    for (number, url) in options.join.into_iter().enumerate() {
-        let seed = join_seed.wrapping_add(number as u64);
-        let (shell, dialler) = (Arc::clone(&shell), Arc::clone(&dialler));
-        tasks.spawn(join::keep(shell, number, url, dialler, seed, end.clone()));
-    }
+    join_others(
+        &shell,
+        options.join,
+        options.join_roots,
+        join_seed,
+        &tasks,
+        &end,
+    );
     tasks.close();
     Ok(Serving {
         shell,
@@ -134,6 +126,39 @@ pub async fn serve(options: ServeOptions) -> Result<Serving, ServeError> {
         tasks,
         end,
     })
+}
+
+async fn listen(
+    addresses: &[SocketAddr],
+) -> Result<(Vec<TcpListener>, Vec<SocketAddr>), ServeError> {
+    let mut sockets = Vec::new();
+    let mut local = Vec::new();
+    for address in addresses {
+        let listen = |source| ServeError::Listen {
+            address: *address,
+            source,
+        };
+        let socket = TcpListener::bind(address).await.map_err(listen)?;
+        local.push(socket.local_addr().map_err(listen)?);
+        sockets.push(socket);
+    }
+    Ok((sockets, local))
+}
+
+fn join_others(
+    shell: &Arc<Shell>,
+    urls: Vec<RelayUrl>,
+    roots: Vec<Vec<u8>>,
+    seed: u64,
+    tasks: &TaskTracker,
+    end: &CancellationToken,
+) {
+    let dialler = Arc::new(Dialler::new(shell.limits.frame, roots));
+    for (number, url) in urls.into_iter().enumerate() {
+        let seed = seed.wrapping_add(number as u64);
+        let (shell, dialler) = (Arc::clone(shell), Arc::clone(&dialler));
+        tasks.spawn(join::keep(shell, number, url, dialler, seed, end.clone()));
+    }
 }
 
 fn start_writer(shell: &Arc<Shell>) -> Result<Writer, ServeError> {

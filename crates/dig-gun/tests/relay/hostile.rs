@@ -1,7 +1,7 @@
 //! What breaks other relays, or would fill them: each does no more than its sender's harm.
 
 use crate::{
-    attack::others_wait_no_longer,
+    attack::{ELSEWHERE, others_wait_no_longer},
     process::Process,
     speaker::{Speaker, put},
 };
@@ -46,14 +46,10 @@ async fn pour_for_ever(url: String, mut frame: impl FnMut(u64) -> String + Send)
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn single_frames_that_kill_or_confuse_do_nothing() {
-    let (_folder, relay) = relay();
-    let mut other = Speaker::connect(&relay.url).await;
-    let mut hostile = Speaker::connect(&relay.url).await;
+fn single_frames() -> Vec<String> {
     let deep =
         |open: &str, close: &str| format!("{}1{}", open.repeat(100_000), close.repeat(100_000));
-    let frames = [
+    vec![
         // The four that end gun.js's relay.
         r##"[{"#":"##.to_owned(),
         r##"{"#":"a\q1","get":{"#":"x"}}"##.to_owned(),
@@ -97,8 +93,15 @@ async fn single_frames_that_kill_or_confuse_do_nothing() {
         format!("[{}]", vec!["{}"; 20_000].join(",")),
         format!(r##"{{"#":"{}","get":{{"#":"x"}}}}"##, "i".repeat(100_000)),
         format!(r##"{{"#":"l","get":{{"#":"{}"}}}}"##, "s".repeat(100_000)),
-    ];
-    for (number, frame) in frames.into_iter().enumerate() {
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn single_frames_that_kill_or_confuse_do_nothing() {
+    let (_folder, relay) = relay();
+    let mut other = Speaker::connect(&relay.url).await;
+    let mut hostile = Speaker::connect(&relay.url).await;
+    for (number, frame) in single_frames().into_iter().enumerate() {
         let what: String = frame.chars().take(40).collect();
         hostile.say(frame).await;
         let (_, fields) = hostile.get(&format!("after {number}")).await;
@@ -204,7 +207,8 @@ async fn who_asks_for_much_and_reads_nothing_takes_little() {
         sleepers.push(sleeper);
     }
     sleep(Duration::from_secs(3)).await;
-    let (wait, fields) = writer.get("nothing").await;
+    let mut other = Speaker::connect_from(ELSEWHERE, &relay.url).await;
+    let (wait, fields) = other.get("nothing").await;
     assert!(
         fields.is_empty() && wait < Duration::from_secs(2),
         "{wait:?}"

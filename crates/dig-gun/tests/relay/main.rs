@@ -1,5 +1,7 @@
 //! The relay as others meet it: over loopback, in its own process where memory or death matter, under attack.
 
+#![cfg(test)]
+
 mod attack;
 mod crash;
 mod fan_out;

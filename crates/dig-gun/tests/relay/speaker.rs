@@ -5,13 +5,13 @@ use dig_gun::{
     message::{Body, Dam, Message, WireLimits},
 };
 use futures::{SinkExt, StreamExt};
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, net::Ipv4Addr, time::Duration};
 use tokio::{
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::{Instant, timeout},
 };
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async_with_config,
+    MaybeTlsStream, WebSocketStream, client_async_with_config,
     tungstenite::{Message as Frame, protocol::WebSocketConfig},
 };
 
@@ -37,11 +37,32 @@ fn limits() -> WireLimits {
 
 impl Speaker {
     pub(crate) async fn connect(url: &str) -> Self {
+        Self::connect_from(Ipv4Addr::LOCALHOST, url).await
+    }
+
+    /// Connects from another address of this host, which is another origin to the relay.
+    pub(crate) async fn connect_from(address: Ipv4Addr, url: &str) -> Self {
         let mut config = WebSocketConfig::default().read_buffer_size(16 << 10);
         config.max_message_size = None;
         config.max_frame_size = None;
-        let connected = timeout(PATIENCE, connect_async_with_config(url, Some(config), true)).await;
-        let (socket, _) = connected.expect("no connection in time").unwrap();
+        let to = url
+            .strip_prefix("ws://")
+            .and_then(|rest| rest.strip_suffix("/gun"))
+            .unwrap();
+        let connect = async {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind((address, 0).into()).unwrap();
+            let stream = socket.connect(to.parse().unwrap()).await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let stream = MaybeTlsStream::Plain(stream);
+            client_async_with_config(url, stream, Some(config))
+                .await
+                .unwrap()
+                .0
+        };
+        let socket = timeout(PATIENCE, connect)
+            .await
+            .expect("no connection in time");
         let mut speaker = Self::over(socket);
         let hello = speaker.next().await.unwrap();
         assert!(
@@ -51,7 +72,7 @@ impl Speaker {
         speaker
     }
 
-    pub(crate) const fn over(socket: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Self {
+    const fn over(socket: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Self {
         Self {
             socket,
             heard: VecDeque::new(),

@@ -127,7 +127,10 @@ impl Core {
 
     /// Answers those whose patience is over with what there is.
     pub(super) fn on_patience_over(&mut self, now: Now) {
-        while let Some((_, serial)) = self.asks.over.pop_front_if(|(over, _)| *over <= now.since) {
+        while let Some((over, serial)) = self.asks.over.front().copied()
+            && over <= now.since
+        {
+            self.asks.over.pop_front();
             if let Some(asker) = self.asks.release(serial)
                 && let Some(soul) = asker.query.one_soul().cloned()
             {

@@ -79,9 +79,11 @@ impl Commits {
     }
 
     fn pop_ack(&mut self) -> Option<(ConnId, MessageId)> {
-        let (.., conn, id) = self
-            .acks
-            .pop_front_if(|(commit, ..)| *commit <= self.durable)?;
+        let (commit, ..) = self.acks.front()?;
+        if *commit > self.durable {
+            return None;
+        }
+        let (_, conn, id) = self.acks.pop_front()?;
         Some((conn, id))
     }
 }

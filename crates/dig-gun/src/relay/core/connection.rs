@@ -64,6 +64,8 @@ pub(super) struct Connection {
     pub(super) asked: HashSet<Interest>,
     messages: Bucket,
     bytes: Bucket,
+    /// Whether it sent more than its rate, and has not been quiet since.
+    over: bool,
 }
 
 fn rates(limits: &Limits) -> (Rate, Rate) {
@@ -105,6 +107,7 @@ impl Core {
             asked: HashSet::new(),
             messages: Bucket::full(now.since, messages),
             bytes: Bucket::full(now.since, bytes),
+            over: false,
         };
         self.connections.insert(conn, connection);
         let hello = Dam::AskPid(Some(Arc::clone(&self.pid)));
@@ -151,13 +154,20 @@ impl Core {
         self.counters.bytes_in += bytes as u64;
         let count = f64::from(u32::try_from(messages).unwrap_or(u32::MAX));
         let size = f64::from(u32::try_from(bytes).unwrap_or(u32::MAX));
+        let quiet = connection.messages.is_full(now.since, message_rate)
+            && connection.bytes.is_full(now.since, byte_rate);
         let within = connection.messages.take(now.since, message_rate, count)
             & connection.bytes.take(now.since, byte_rate, size);
+        connection.over = !within || (connection.over && !quiet);
+        let modest = !connection.over;
         let Some(origin) = connection.origin else {
             return Pace::Now;
         };
+        if modest {
+            self.modest = Some(now.since);
+        }
         let wait = self.origins.read(now.since, origin, messages, bytes);
-        match (wait.is_zero(), within) {
+        match (wait.is_zero(), modest) {
             (true, true) => Pace::Now,
             (true, false) => Pace::InTurn,
             (false, _) => {

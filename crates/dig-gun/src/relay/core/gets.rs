@@ -271,7 +271,10 @@ impl Core {
             .puts
             .first_key_value()
             .map_or(PutKey::MAX, |(put, _)| *put);
-        while let Some(find) = self.unmerged_finds.pop_front_if(|find| *find < oldest) {
+        while let Some(find) = self.unmerged_finds.front().copied()
+            && find < oldest
+        {
+            self.unmerged_finds.pop_front();
             self.unwritten_finds.push_back((self.commits.last(), find));
         }
     }
@@ -279,10 +282,10 @@ impl Core {
     /// and then, to be on the disk.
     pub(super) fn find_written(&mut self) {
         let durable = self.commits.durable();
-        while let Some((_, find)) = self
-            .unwritten_finds
-            .pop_front_if(|(commit, _)| *commit <= durable)
+        while let Some((commit, find)) = self.unwritten_finds.front().copied()
+            && commit <= durable
         {
+            self.unwritten_finds.pop_front();
             if let Some(asker) = self.finds.get(&find) {
                 self.output
                     .push_back(Output::Find(find, asker.query.clone()));

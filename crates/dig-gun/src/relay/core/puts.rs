@@ -11,8 +11,8 @@ use std::sync::Arc;
 /// A put that waits for nodes.
 pub(super) type PutKey = u64;
 
-/// Fields that are merged at a time: some milliseconds in the worst case.
-pub(in super::super) const AT_ONCE: usize = 500;
+/// Fields that are merged, and written, at a time; others wait no longer than for these.
+pub(in super::super) const AT_ONCE: usize = 128;
 
 /// A put under way.
 #[derive(Debug)]

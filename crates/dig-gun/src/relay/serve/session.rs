@@ -131,6 +131,14 @@ async fn on_frame(shell: &Arc<Shell>, conn: ConnId, outbox: &Outbox, text: Utf8B
             yield_now().await;
         }
     }
+    if in_turn {
+        let wait = shell.tell(|core, now| core.courtesy(now, bytes));
+        if !wait.is_zero() {
+            // Nobody else has a turn meanwhile.
+            let _turn = shell.turn.acquire().await;
+            sleep(wait).await;
+        }
+    }
 }
 
 /// Tells the core something, away from others if it is long.

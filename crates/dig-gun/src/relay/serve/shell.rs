@@ -292,18 +292,12 @@ impl Shell {
         loop {
             let mut room = std::pin::pin!(self.room.notified());
             room.as_mut().enable();
-            let has_room = {
-                let core = lock(&self.core);
-                if for_puts {
-                    core.has_room_for_puts(in_turn)
-                } else {
-                    core.has_room()
-                }
-            };
+            let has_room = lock(&self.core).has_room(self.now(), for_puts, in_turn);
             if has_room {
                 return;
             }
-            room.await;
+            // Looked at again when nobody tells, as time makes room too.
+            let _ = tokio::time::timeout(Duration::from_secs(1), room).await;
         }
     }
 
