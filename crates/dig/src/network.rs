@@ -1,10 +1,6 @@
 //! `NetworkManager`: the sockets of a node, the lanes in and out, and their limits.
 
-use crate::{
-    datagrams::SharedUdp, gun::Presence, introductions::Introductions, paths::PathOptions,
-    ports::Ports,
-};
-use bytes::Bytes;
+use crate::{datagrams::SharedUdp, introductions::Introductions, paths::PathOptions, ports::Ports};
 use dig_discovery::Networks;
 use dig_host::Listener;
 use dig_identity::Signer;
@@ -22,7 +18,7 @@ use dig_nat::{
 };
 use dig_session::{Endpoint, PlainUdp, SessionConfig, StreamDialer, TcpDialer};
 use dig_transfer::{lane::Lane, serve::Server};
-use dig_types::{Clock, InstanceId, MappedAddr, NodeId, PeerAddr, Ticket, TicketNode};
+use dig_types::{Clock, InstanceId, MappedAddr, NodeId, PeerAddr};
 use futures::{FutureExt as _, future::BoxFuture};
 use std::{
     io,
@@ -235,17 +231,6 @@ impl NetworkManager {
         }
     }
 
-    /// Signals and records over Gun relays; `None` if Gun is not used.
-    pub(crate) fn gun(&self) -> Option<&Gun> {
-        self.0.gun.as_ref()
-    }
-
-    /// The Gun relays that a ticket of this node names.
-    pub(crate) fn relays_to_tell(&self) -> Vec<Arc<str>> {
-        let gun = self.0.gun.as_ref();
-        gun.map(|gun| gun.client().to_tell()).unwrap_or_default()
-    }
-
     /// Waits until routers map this node's port or refuse, but no longer than 400 ms from the node's start: a ticket that is
     /// printed before has no mapped address.
     pub async fn mapping_settled(&self) {
@@ -286,24 +271,6 @@ impl NetworkManager {
         self.0.endpoint.close().await;
         self.0.tasks.close();
         self.0.tasks.wait().await;
-    }
-}
-
-impl Presence for NetworkManager {
-    fn here(&self) -> TicketNode {
-        let mut addrs = self.addrs();
-        addrs.truncate(Ticket::MAX_ADDRS);
-        TicketNode {
-            node: self.node_id(),
-            addrs,
-            mapped: self.mapped(),
-            via: self.via(),
-            relays: Vec::new(),
-        }
-    }
-
-    fn prekey(&self) -> Bytes {
-        self.0.nat.prekey().borrow().clone()
     }
 }
 

@@ -3,20 +3,30 @@
 use super::graph::{GraphError, SharedGraph};
 use dig_discovery::Networks;
 use dig_gun::{
-    client::{ClientConfig, Gun, PutError, RelayStatus, RelayUrl},
+    client::{ClientConfig, Gun, PutError, RelayStatus, RelayUrl, Subscription},
     graph::Node,
     lex::Query,
     value::Soul,
 };
 use dig_types::{Clock, Ticket};
-use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::BoxStream};
+use futures::{
+    FutureExt as _, StreamExt as _,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::AbortOnDropHandle;
 
+/// Bytes of a subscription that wait for its reader: as many as are read of one slot of a topic.
+const MAX_WAITING: usize = 16 << 20;
 /// Relays that only strangers named and that are connected to at most; a further one is not.
 const MAX_NAMED_BY_OTHERS: usize = 4;
 
@@ -111,6 +121,46 @@ fn is_private(url: &RelayUrl) -> bool {
     ip.is_ok_and(|ip| !networks.allows_ticket(&SocketAddr::new(ip, url.port())))
 }
 
+/// A subscription that is emptied at once, whatever its reader does meanwhile: to judge a flood takes longer than to receive it, and what the
+/// client has no room for it drops, genuine records among it.
+struct Pumped {
+    nodes: mpsc::UnboundedReceiver<Node>,
+    waiting: Arc<AtomicUsize>,
+    _pump: AbortOnDropHandle<()>,
+}
+
+impl Pumped {
+    fn start(mut subscription: Subscription) -> Self {
+        let (sender, nodes) = mpsc::unbounded_channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let counted = waiting.clone();
+        let pump = async move {
+            while let Some(node) = subscription.next().await {
+                let weight = node.weight();
+                if counted.load(Ordering::Relaxed) + weight > MAX_WAITING {
+                    tracing::debug!(soul = %node.soul, "more of a Gun node than is waited for");
+                    continue;
+                }
+                counted.fetch_add(weight, Ordering::Relaxed);
+                if sender.send(node).is_err() {
+                    return;
+                }
+            }
+        };
+        Self {
+            nodes,
+            waiting,
+            _pump: AbortOnDropHandle::new(tokio::spawn(pump)),
+        }
+    }
+
+    async fn next(&mut self) -> Option<Node> {
+        let node = self.nodes.recv().await?;
+        self.waiting.fetch_sub(node.weight(), Ordering::Relaxed);
+        Some(node)
+    }
+}
+
 impl SharedGraph for GunClient {
     fn put(&self, node: Node) -> BoxFuture<'static, Result<(), GraphError>> {
         let gun = self.gun.clone();
@@ -144,7 +194,15 @@ impl SharedGraph for GunClient {
     }
 
     fn subscribe(&self, soul: Soul) -> BoxStream<'static, Node> {
-        self.gun.subscribe(Query::node(soul)).boxed()
+        let gun = self.gun.clone();
+        let pumped = async move { Pumped::start(gun.subscribe(Query::node(soul))) };
+        stream::once(pumped)
+            .flat_map(|pumped| {
+                stream::unfold(pumped, |mut pumped| async {
+                    Some((pumped.next().await?, pumped))
+                })
+            })
+            .boxed()
     }
 
     fn has_relays(&self) -> bool {

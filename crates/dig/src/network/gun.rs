@@ -1,12 +1,13 @@
 //! Gun among the carriers of a node's signals.
 
-use super::Inner;
+use super::{Inner, NetworkManager};
 use crate::{
-    gun::{Carriers, GunClient, GunSignaling, Listening},
+    gun::{Carriers, GunClient, GunSignaling, Listening, Presence},
     introductions::Introductions,
 };
 use bytes::Bytes;
 use dig_nat::signaling::Signaling;
+use dig_types::{Ticket, TicketNode};
 use std::{
     net::SocketAddr,
     sync::{Arc, OnceLock},
@@ -74,6 +75,37 @@ impl Gun {
     pub(super) async fn close(&self) {
         self.signaling.close();
         self.client.close().await;
+    }
+}
+
+impl NetworkManager {
+    /// Signals and records over Gun relays; `None` if Gun is not used.
+    pub(crate) fn gun(&self) -> Option<&Gun> {
+        self.0.gun.as_ref()
+    }
+
+    /// The Gun relays that a ticket of this node names.
+    pub(crate) fn relays_to_tell(&self) -> Vec<Arc<str>> {
+        let gun = self.0.gun.as_ref();
+        gun.map(|gun| gun.client().to_tell()).unwrap_or_default()
+    }
+}
+
+impl Presence for NetworkManager {
+    fn here(&self) -> TicketNode {
+        let mut addrs = self.addrs();
+        addrs.truncate(Ticket::MAX_ADDRS);
+        TicketNode {
+            node: self.node_id(),
+            addrs,
+            mapped: self.mapped(),
+            via: self.via(),
+            relays: Vec::new(),
+        }
+    }
+
+    fn prekey(&self) -> Bytes {
+        self.0.nat.prekey().borrow().clone()
     }
 }
 
