@@ -8,7 +8,7 @@ use crate::{
         limits::{Limits, Origin},
     },
 };
-use std::{collections::HashSet, fmt, net::IpAddr, sync::Arc};
+use std::{collections::HashSet, fmt, net::IpAddr, sync::Arc, time::Duration};
 
 /// A connection of a relay, its number since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -174,6 +174,33 @@ impl Core {
                 self.counters.slowed += 1;
                 Pace::After(wait)
             }
+        }
+    }
+
+    /// Whether there is room in the queues of the store for what is to be read and, of puts, written. Those who send more
+    /// than their rate leave most of it free: nearly all while somebody does who does not, so that nobody waits for what others write.
+    pub(in super::super) fn has_room(&self, now: Now, for_puts: bool, in_turn: bool) -> bool {
+        let part = match (in_turn, self.is_anybody_modest(now)) {
+            (false, _) => 1,
+            (true, false) => 8,
+            (true, true) => 256,
+        };
+        self.unread < self.limits.unread / part
+            && (!for_puts || self.commits.unwritten() < self.limits.unwritten / part)
+    }
+
+    /// Whether somebody is here who keeps to their rate.
+    fn is_anybody_modest(&self, now: Now) -> bool {
+        let since = self.modest.map(|last| now.since.saturating_sub(last));
+        since.is_some_and(|since| since < Duration::from_secs(1))
+    }
+
+    /// How long whoever sends more than their rate lets others go first, for so many bytes.
+    pub(in super::super) fn courtesy(&self, now: Now, bytes: usize) -> Duration {
+        match self.is_anybody_modest(now) {
+            true => Duration::from_secs(1)
+                .mul_f64(bytes as f64 / self.limits.bytes_in_turn.max(1) as f64),
+            false => Duration::ZERO,
         }
     }
 
