@@ -311,11 +311,14 @@ impl Shared {
             if let Some(mapper) = self.mapper().as_ref() {
                 mapper.external_seen(mapped);
             }
-            self.asked.send_replace(true);
         }
         known.seen(asked, mapped.map(crate::io::canonical));
         drop(known);
         self.publish();
+        // Whoever waits for an answer looks for it at once.
+        if mapped.is_some() {
+            self.asked.send_replace(true);
+        }
     }
 
     fn publish(&self) {

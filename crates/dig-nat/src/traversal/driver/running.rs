@@ -67,12 +67,15 @@ impl<'a> Running<'a> {
         (udp, tcp): (UdpArrivals, Option<TcpArrivals>),
         fresh: Vec<FreshPort>,
     ) -> Self {
+        let mut candidates = driver.shared.gatherer.watch();
+        // More may be known than when the attempt was made, a moment ago.
+        candidates.mark_changed();
         Self {
             streams: Streams::new(driver.shared.tcp.clone(), fresh),
             extra: ExtraSockets::new(driver.shared.udp.clone()),
             measuring: None,
             relays: driver.shared.relays.watch(),
-            candidates: driver.shared.gatherer.watch(),
+            candidates,
             began: Instant::now(),
             driver,
             attempt,
