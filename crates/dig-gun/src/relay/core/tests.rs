@@ -79,7 +79,7 @@ impl Relay {
 
     fn tell(&mut self, conn: ConnId, text: &str) {
         let now = self.now();
-        let messages = reading::read(text, &WireLimits::default(), now.clock);
+        let messages = reading::read(text, &WireLimits::default(), now.clock, &mut 0);
         let mut more = self.core.on_messages(now, conn, messages);
         self.work();
         while more {
@@ -508,6 +508,7 @@ fn a_long_put_is_merged_in_parts_and_acknowledged_once() {
         &Message::put(id, vec![node]).to_text(),
         &WireLimits::default(),
         now.clock,
+        &mut 0,
     );
     assert!(
         relay.core.on_messages(now, alice, read),
@@ -551,7 +552,7 @@ fn who_leaves_amid_a_long_put_holds_nobody_up() {
     }
     let now = relay.now();
     let text = Message::put(MessageId::new("long").unwrap(), vec![node]).to_text();
-    let read = reading::read(&text, &WireLimits::default(), now.clock);
+    let read = reading::read(&text, &WireLimits::default(), now.clock, &mut 0);
     assert!(relay.core.on_messages(now, alice, read));
     relay.tell(bob, r##"{"#":"f","get":{"#":{"*":"chat/"},"%":1000}}"##);
     assert!(relay.take(bob).is_empty(), "it waits for what came before");

@@ -7,7 +7,8 @@ use super::{
 };
 use crate::relay::{
     core::{Answer, ConnId, Core, Incoming, Now, Pace},
-    reading, writing,
+    reading::{self, SIGNATURE},
+    writing,
 };
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -87,21 +88,25 @@ async fn receive(
 }
 
 async fn on_frame(shell: &Arc<Shell>, conn: ConnId, outbox: &Outbox, text: Utf8Bytes) {
-    let bytes = text.len();
-    let long = bytes > LONG;
+    let length = text.len();
+    let long = length > LONG;
     let clock = shell.now().clock;
-    let mut messages = if long {
+    let (mut messages, checked) = if long {
         // Closed never.
         let permit = Arc::clone(&shell.long).acquire_owned().await;
         let limits = shell.wire.clone();
         let read = spawn_blocking(move || {
             let _permit = permit;
-            reading::read(&text, &limits, clock)
+            let mut checked = 0;
+            (reading::read(&text, &limits, clock, &mut checked), checked)
         });
         read.await.unwrap_or_default()
     } else {
-        reading::read(&text, &shell.wire, clock)
+        let mut checked = 0;
+        let messages = reading::read(&text, &shell.wire, clock, &mut checked);
+        (messages, checked)
     };
+    let bytes = length + checked * SIGNATURE;
     let pace = shell.tell(|core, now| core.pace(now, conn, messages.len(), bytes));
     if let Pace::After(wait) = pace {
         sleep(wait).await;
