@@ -21,7 +21,6 @@
     const first = action => new Promise(resolve => { action(resolve) })
     const acked = action => first(action).then(ack => ack.err ? { refused: String(ack.err) } : { ok: true })
     const lists = new Map()
-    let pair = null
 
     // SEA says that a user is made before it has logged him in.
     async function login ({ alias, pass }) {
@@ -50,8 +49,6 @@
       once: a => first(done => at(a).once((value, key) => done(plain(value)))),
       // Keeps these nodes up to date from now on.
       follow: ({ souls }) => { souls.forEach(soul => gun.get(soul).on(() => {})); return true },
-      // Follows a node and all that it links to.
-      map: ({ path }) => { at({ path }).map().on(() => {}); return true },
       graph: ({ souls }) => graph(gun, souls),
       // Starts a lexical query on the keys of a node; `found` gives what has come so far.
       lex: ({ name, soul, lex, limit }) => {
@@ -61,25 +58,14 @@
         return true
       },
       found: ({ name }) => lists.get(name),
-      // Writes the wire's own text of a message to every peer, as no gun.js would.
-      say: ({ text }) => { Object.values(gun._.opt.peers).forEach(peer => peer.wire && peer.wire.send(text)); return true },
       // How many peers there is a connection to.
       peers: () => Object.values(gun._.opt.peers).filter(peer => peer.wire && peer.wire.readyState === 1).length,
-      // A clock that is wrong by so many milliseconds.
-      drift: ({ by }) => { Gun.state.drift = by; return true },
       user_create: create,
       user_auth: login,
       // What another user has written, decoded as SEA does.
       user_once: ({ pub, path }) =>
         first(done => path.reduce((chain, key) => chain.get(key), gun.user(pub)).once(value => done(plain(value)))),
-      pair: async () => { pair = await SEA.pair(); return pair.pub },
-      // Signs what others may write into this user's graph.
-      certify: async ({ who, what }) => SEA.certify(who, what, null, gun.user()._.sea),
-      // Writes into another user's graph with a certificate of his.
-      put_certified: ({ pub, path, data, certificate }) => acked(done =>
-        path.reduce((chain, key) => chain.get(key), gun.get('~' + pub)).put(data, done, { opt: { cert: certificate } })),
-      work: async ({ data }) => SEA.work(data, null, null, { name: 'SHA-256' }),
-      bye: () => { Object.values(gun._.opt.peers).forEach(peer => peer.wire && peer.wire.close()); return true }
+      work: async ({ data }) => SEA.work(data, null, null, { name: 'SHA-256' })
     }
 
     function plain (value) {

@@ -18,6 +18,7 @@ mod namespace;
 mod ours;
 mod peer;
 mod relay;
+mod replay;
 
 mod scenarios;
 mod script;

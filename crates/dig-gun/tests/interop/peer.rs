@@ -38,7 +38,7 @@ pub(crate) struct Peer {
 #[derive(Debug)]
 enum Inner {
     Ours(Ours),
-    Script(Script),
+    Script(Box<Script>),
 }
 
 impl Kind {
@@ -66,14 +66,14 @@ impl Peer {
                 options["browser"] = json!(script::browser().unwrap());
                 let options = options.to_string();
                 let (script, _) = Script::start(name, "browser.js", &[&options], &folder).await;
-                Inner::Script(script)
+                Inner::Script(Box::new(script))
             }
             in_node => {
                 let word = format!("{in_node:?}").to_lowercase();
                 let options = options.to_string();
                 let arguments = [word.as_str(), &options];
                 let (script, _) = Script::start(name, "peer.js", &arguments, &folder).await;
-                Inner::Script(script)
+                Inner::Script(Box::new(script))
             }
         };
         Self {

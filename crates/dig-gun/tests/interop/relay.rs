@@ -2,17 +2,20 @@
 
 use crate::{
     held::{self, Held},
-    script::Script,
+    script::{PATIENCE, Script},
 };
 use dig_gun::{
     client::RelayUrl,
     relay::{ServeOptions, Serving, serve},
-    store::{DiskStorage, Storage, StoreConfig},
+    store::{DiskStorage, Storage, StoreConfig, StoreError},
     value::Soul,
 };
 use serde_json::{Value as Json, json};
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
-use tokio::sync::Mutex;
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep},
+};
 
 /// A relay on loopback that can be stopped and started again with what it has stored.
 #[derive(Debug)]
@@ -38,8 +41,8 @@ pub(crate) enum Software {
 
 #[derive(Debug)]
 enum Running {
-    GunJs(Script),
-    Ours(Serving, Arc<dyn Storage>),
+    GunJs(Box<Script>),
+    Ours(Box<Serving>, Arc<dyn Storage>),
 }
 
 impl Relay {
@@ -70,7 +73,7 @@ impl Relay {
     pub(crate) async fn stop(&self) {
         match self.running.lock().await.take() {
             Some(Running::GunJs(script)) => script.kill().await,
-            Some(Running::Ours(serving, _)) => serving.shutdown().await,
+            Some(Running::Ours(serving, _)) => (*serving).shutdown().await,
             None => {}
         }
     }
@@ -78,8 +81,8 @@ impl Relay {
     /// Starts it again with what it has stored.
     pub(crate) async fn restart(&self) {
         let running = match self.software {
-            Software::GunJs => Running::GunJs(self.gun_js(true).await),
-            Software::GunJsWithoutAxe => Running::GunJs(self.gun_js(false).await),
+            Software::GunJs => Running::GunJs(Box::new(self.gun_js(true).await)),
+            Software::GunJsWithoutAxe => Running::GunJs(Box::new(self.gun_js(false).await)),
             Software::Ours => self.ours().await,
         };
         *self.running.lock().await = Some(running);
@@ -122,14 +125,22 @@ impl Relay {
     async fn ours(&self) -> Running {
         std::fs::create_dir_all(&self.folder).unwrap();
         let file = self.folder.join("gun.redb");
-        let storage: Arc<dyn Storage> =
-            Arc::new(DiskStorage::open(&file, StoreConfig::default()).unwrap());
+        // The threads of the one before may take a moment to let go of the file.
+        let end = Instant::now() + PATIENCE;
+        let storage: Arc<dyn Storage> = loop {
+            match DiskStorage::open(&file, StoreConfig::default()) {
+                Err(StoreError::Locked { .. }) if Instant::now() < end => {
+                    sleep(Duration::from_millis(20)).await;
+                }
+                opened => break Arc::new(opened.unwrap()),
+            }
+        };
         let join: Vec<RelayUrl> = self.peers.iter().map(|url| url.parse().unwrap()).collect();
         let listen = SocketAddr::from(([127, 0, 0, 1], self.port));
         let options = ServeOptions {
             join,
             ..ServeOptions::new(vec![listen], Arc::clone(&storage))
         };
-        Running::Ours(serve(options).await.unwrap(), storage)
+        Running::Ours(Box::new(serve(options).await.unwrap()), storage)
     }
 }
