@@ -174,7 +174,7 @@ impl Driver {
     }
 
     /// Waits for what an attempt needs: own addresses, and the peer's prekey for an offer.
-    async fn prepare(&mut self, begin: Begin) -> Result<(Option<Bytes>, Begin), Early> {
+    async fn prepare(&mut self, mut begin: Begin) -> Result<(Option<Bytes>, Begin), Early> {
         let shared = Arc::clone(&self.shared);
         let offers = matches!(begin, Begin::Offer(_));
         let peer = self.peer;
@@ -204,8 +204,15 @@ impl Driver {
                 handed = self.inbox.recv() => match handed {
                     Some(Inbox::Turn(opened)) => return Err(Early::turned(opened)),
                     Some(Inbox::Join(audience)) => self.audience = audience,
-                    // An offer that is repeated before its first copy was answered.
-                    Some(Inbox::Message(_)) => {}
+                    // An offer that is repeated, or revised, before its first copy was answered: the later one knows more.
+                    Some(Inbox::Message(later)) => {
+                        if let Begin::Answer(opened) = &mut begin
+                            && opened.attempt == later.attempt
+                            && is_offer(&later)
+                        {
+                            *opened = later;
+                        }
+                    }
                     None => return Err(Early::Gone),
                 },
             }
