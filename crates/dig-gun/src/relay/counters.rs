@@ -64,7 +64,7 @@ pub struct Counters {
     pub answers_heard: u64,
     /// Changes told, once for each who was told.
     pub pushes: u64,
-    /// Questions whose answers are not followed by changes, for a limit.
+    /// Subscriptions that were not taken, or gave way to later ones, for a limit.
     pub unfollowed: u64,
     /// Messages, or frames, that mean nothing here.
     pub ignored: u64,
@@ -198,7 +198,7 @@ impl Counters {
             ),
             (
                 "unfollowed_total",
-                "Subscriptions not taken.",
+                "Subscriptions not taken, or given up for later ones.",
                 "",
                 self.unfollowed,
             ),

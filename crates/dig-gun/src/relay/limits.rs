@@ -54,10 +54,11 @@ pub struct Limits {
     pub fields: usize,
     /// Bytes of a node; more are refused. Default: 16 MiB, two of the longest frames.
     pub node: usize,
-    /// Subscriptions of a connection; what it asks for beyond is answered but not followed. Default: 20,000; pages follow
-    /// hundreds.
+    /// Subscriptions of a connection; beyond, its oldest gives way, since Gun has no word for the end of one. Default: 20,000;
+    /// pages follow hundreds.
     pub subscriptions: usize,
-    /// Subscriptions in all. Default: 200,000, about 40 MB.
+    /// Subscriptions in all; beyond, who follows more lets go of its oldest, or does not follow if it has none. Default:
+    /// 200,000, about 40 MB.
     pub subscriptions_in_all: usize,
     /// Subscriptions of a connection to souls by pattern; every change is compared with each. Default: 16.
     pub patterns: usize,

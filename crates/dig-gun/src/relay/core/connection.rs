@@ -1,6 +1,9 @@
 //! Connections, their limits and their pace.
 
-use super::{Core, Now, Output, Pace, subscriptions::Interest};
+use super::{
+    Core, Now, Output, Pace,
+    subscriptions::{Followed, Interest},
+};
 use crate::{
     message::{Dam, Message},
     relay::{
@@ -59,7 +62,7 @@ pub(super) struct Connection {
     /// Whether it said "hi".
     pub(super) greeted: bool,
     /// What it follows.
-    pub(super) follows: HashSet<Interest>,
+    pub(super) follows: Followed,
     /// What it was asked for, and so tells us of.
     pub(super) asked: HashSet<Interest>,
     messages: Bucket,
@@ -103,7 +106,7 @@ impl Core {
             },
             origin,
             greeted: false,
-            follows: HashSet::new(),
+            follows: Followed::default(),
             asked: HashSet::new(),
             messages: Bucket::full(now.since, messages),
             bytes: Bucket::full(now.since, bytes),
@@ -125,7 +128,7 @@ impl Core {
         let Some(connection) = self.connections.remove(&conn) else {
             return;
         };
-        self.subscriptions.remove(conn, &connection.follows);
+        self.subscriptions.remove(conn, connection.follows.iter());
         self.drop_puts_of(conn);
         self.relays.remove(&conn);
         if let Some(origin) = connection.origin {

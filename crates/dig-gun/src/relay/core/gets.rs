@@ -132,13 +132,18 @@ impl Core {
         if connection.follows.contains(&interest) {
             return false;
         }
-        let room = connection.follows.len() < self.limits.subscriptions;
-        if !room || self.subscriptions.len() >= self.limits.subscriptions_in_all {
+        let room = connection.follows.len() < self.limits.subscriptions
+            && self.subscriptions.len() < self.limits.subscriptions_in_all;
+        if !room {
             self.counters.unfollowed += 1;
-            return false;
+            // What somebody asked for long ago it may no longer want, and cannot say so.
+            let Some(oldest) = connection.follows.pop_oldest() else {
+                return false;
+            };
+            self.subscriptions.forget(conn, &oldest);
         }
         self.subscriptions.add(conn, &interest);
-        connection.follows.insert(interest);
+        connection.follows.push(interest);
         true
     }
 

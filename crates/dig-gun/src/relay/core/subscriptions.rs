@@ -5,7 +5,7 @@ use crate::{
     lex::Lex,
     value::{Key, Soul},
 };
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 /// What somebody follows.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -14,6 +14,44 @@ pub(super) struct Interest {
     pub(super) soul: Soul,
     /// or a field of it.
     pub(super) key: Option<Key>,
+}
+
+/// What a connection follows, in the order in which it began to.
+#[derive(Debug, Default)]
+pub(super) struct Followed {
+    known: HashSet<Interest>,
+    order: VecDeque<Interest>,
+}
+
+impl Followed {
+    /// Whether it follows this.
+    pub(super) fn contains(&self, interest: &Interest) -> bool {
+        self.known.contains(interest)
+    }
+
+    /// How much it follows.
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// It follows this from now on.
+    pub(super) fn push(&mut self, interest: Interest) {
+        if self.known.insert(interest.clone()) {
+            self.order.push_back(interest);
+        }
+    }
+
+    /// Lets go of what it has followed longest.
+    pub(super) fn pop_oldest(&mut self) -> Option<Interest> {
+        let oldest = self.order.pop_front()?;
+        self.known.remove(&oldest);
+        Some(oldest)
+    }
+
+    /// All of it, oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Interest> {
+        self.order.iter()
+    }
 }
 
 /// All subscriptions. Their number is the callers' to bound.
@@ -56,25 +94,33 @@ impl Subscriptions {
     }
 
     /// Somebody is gone who followed these.
-    pub(super) fn remove(&mut self, conn: ConnId, interests: &HashSet<Interest>) {
+    pub(super) fn remove<'a>(
+        &mut self,
+        conn: ConnId,
+        interests: impl IntoIterator<Item = &'a Interest>,
+    ) {
         let gone = self
             .patterns
             .remove(&conn)
             .map_or(0, |patterns| patterns.len());
         self.pattern_count -= gone;
-        // Each removal stands alone, so their order does not matter.
         for interest in interests {
-            let Some(watchers) = self.nodes.get_mut(&interest.soul) else {
-                continue;
-            };
-            let removed = match &interest.key {
-                None => remove(&mut watchers.whole, conn),
-                Some(key) => watchers.remove(key, conn),
-            };
-            self.count -= usize::from(removed);
-            if watchers.whole.is_empty() && watchers.fields.is_empty() {
-                self.nodes.remove(&interest.soul);
-            }
+            self.forget(conn, interest);
+        }
+    }
+
+    /// Somebody no longer follows this.
+    pub(super) fn forget(&mut self, conn: ConnId, interest: &Interest) {
+        let Some(watchers) = self.nodes.get_mut(&interest.soul) else {
+            return;
+        };
+        let removed = match &interest.key {
+            None => remove(&mut watchers.whole, conn),
+            Some(key) => watchers.remove(key, conn),
+        };
+        self.count -= usize::from(removed);
+        if watchers.whole.is_empty() && watchers.fields.is_empty() {
+            self.nodes.remove(&interest.soul);
         }
     }
 
