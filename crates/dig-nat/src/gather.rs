@@ -307,10 +307,10 @@ impl Shared {
     /// What a STUN server says; `None`: it does not answer.
     fn seen(&self, asked: Asked, mapped: Option<SocketAddr>) {
         let mut known = self.known();
-        if let Some(mapped) = mapped {
-            if let Some(mapper) = self.mapper().as_ref() {
-                mapper.external_seen(mapped);
-            }
+        if let Some(mapped) = mapped
+            && let Some(mapper) = self.mapper().as_ref()
+        {
+            mapper.external_seen(mapped);
         }
         known.seen(asked, mapped.map(crate::io::canonical));
         drop(known);

@@ -31,9 +31,16 @@ use std::{
     time::{Duration, SystemTime},
 };
 use stream::Peer;
-use tokio::{net::TcpListener, sync::mpsc, task::spawn_blocking, time::interval};
+use tokio::{
+    net::TcpListener,
+    sync::mpsc,
+    task::spawn_blocking,
+    time::{Instant, interval, sleep},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+/// Longest wait for threads that read when the relay ends.
+const READING: Duration = Duration::from_secs(2);
 /// How often the store may forget what nobody wrote for long.
 const EXPIRY: Duration = Duration::from_secs(60);
 
@@ -253,6 +260,11 @@ impl Serving {
         if let Some(writer) = self.shell.set_writer(None) {
             // It fails if it panicked, which is reported there.
             let _ = spawn_blocking(move || writer.close()).await;
+        }
+        // Threads that were reading let go of the store, which may be opened again then.
+        let end = Instant::now() + READING;
+        while Arc::strong_count(&self.shell) > 1 && Instant::now() < end {
+            sleep(Duration::from_millis(5)).await;
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::{speaker::Speaker, wire::relay};
 use dig_gun::{
     relay::{Limits, ServeOptions, Serving, serve},
-    store::{MemoryStorage, StoreConfig},
+    store::{DiskStorage, MemoryStorage, StoreConfig},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
@@ -114,5 +114,22 @@ async fn what_changed_while_they_were_parted_comes_together() {
     alice.change("followed", "k").await;
     until(|| far.counters().stored_nodes == 201).await;
     near.shutdown().await;
+    far.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_ends_lets_go_of_its_file_and_of_the_relays_it_joined() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gun.redb");
+    let (far, far_url) = relay(Limits::default()).await;
+    for _ in 0..3 {
+        let storage = Arc::new(DiskStorage::open(&file, StoreConfig::default()).unwrap());
+        let mut options = ServeOptions::new(vec!["127.0.0.1:0".parse().unwrap()], storage);
+        options.join = vec![far_url.parse().unwrap()];
+        let near = serve(options).await.unwrap();
+        until(|| far.counters().connections == 1).await;
+        near.shutdown().await;
+        until(|| far.counters().connections == 0).await;
+    }
     far.shutdown().await;
 }

@@ -25,10 +25,7 @@ pub(super) async fn keep(
     let mut backoff = Backoff::default();
     let mut chance = Chance::new(seed);
     loop {
-        let began = tokio::select! {
-            began = once(&shell, number, &url, &dialler, &end) => began,
-            () = end.cancelled() => return,
-        };
+        let began = once(&shell, number, &url, &dialler, &end).await;
         let up = began.map_or(Duration::ZERO, |began| began.elapsed());
         let wait = backoff.after(up, &mut chance);
         tokio::select! {
@@ -38,7 +35,8 @@ pub(super) async fn keep(
     }
 }
 
-/// One connection; when it began, if it came to be.
+/// One connection; when it began, if it came to be. It ends by itself at the end, and must not be dropped before: a session
+/// has a task that sends.
 async fn once(
     shell: &Arc<Shell>,
     number: usize,
@@ -46,7 +44,11 @@ async fn once(
     dialler: &Dialler,
     end: &CancellationToken,
 ) -> Option<Instant> {
-    let (sender, receiver) = match dialler.dial(url).await {
+    let dialled = tokio::select! {
+        dialled = dialler.dial(url) => dialled,
+        () = end.cancelled() => return None,
+    };
+    let (sender, receiver) = match dialled {
         Ok(halves) => halves,
         Err(error) => {
             tracing::debug!(%url, %error, "cannot join a relay");
