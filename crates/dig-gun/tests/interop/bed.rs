@@ -14,6 +14,8 @@ use tokio::time::{Instant, sleep};
 
 /// How often a condition is looked at.
 const STEP: Duration = Duration::from_millis(20);
+/// gun.js's relay does not tell its peers of all that it takes, when it takes much at a time; whoever lacks something so long asks again.
+const UNTOLD: Duration = Duration::from_secs(5);
 
 /// Relays and their peers.
 #[derive(Debug)]
@@ -91,7 +93,8 @@ impl Bed {
         join_all(self.peers.iter().map(|peer| peer.follow(souls))).await;
     }
 
-    /// Waits until all relays and peers hold exactly these nodes, `{soul: {key: value}}`, with the same states everywhere.
+    /// Waits until all relays and peers hold exactly these nodes, `{soul: {key: value}}`, with the same states everywhere. Peers of our
+    /// relay must be told; those of gun.js's may have to ask.
     ///
     /// # Panics
     ///
@@ -109,14 +112,27 @@ impl Bed {
             .map(String::as_str)
             .collect();
         let end = Instant::now() + PATIENCE;
+        let mut ask = Instant::now() + UNTOLD;
         loop {
             let held = self.held_but(without, &souls).await;
             let Some(difference) = disagreement(&held, wanted) else {
                 return;
             };
             assert!(Instant::now() < end, "{difference}");
+            if Instant::now() >= ask {
+                println!("asked again, for {difference}");
+                self.ask(&souls).await;
+                ask = Instant::now() + UNTOLD;
+            }
             sleep(STEP).await;
         }
+    }
+
+    /// Has the peers of relays of gun.js ask for these nodes once more.
+    async fn ask(&self, souls: &[&str]) {
+        let untold =
+            (self.peers.iter()).filter(|peer| self.relays[peer.relay].software != Software::Ours);
+        join_all(untold.map(|peer| peer.ask(souls))).await;
     }
 
     /// What every relay and peer holds of these nodes, with its name.

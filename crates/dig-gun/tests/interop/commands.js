@@ -50,6 +50,8 @@
       // Keeps these nodes up to date from now on.
       follow: ({ souls }) => { souls.forEach(soul => gun.get(soul).on(() => {})); return true },
       graph: ({ souls }) => graph(gun, souls),
+      // Asks the relay for these nodes once more; what it answers is merged.
+      ask: ({ souls }) => { souls.forEach(soul => gun._.on('out', { '#': Gun.text.random(9), get: { '#': soul } })); return true },
       // Starts a lexical query on the keys of a node; `found` gives what has come so far.
       lex: ({ name, soul, lex, limit }) => {
         const found = {}

@@ -59,6 +59,23 @@ impl Ours {
         }
     }
 
+    /// Asks the relay for these nodes once more, and merges what it answers.
+    pub(crate) async fn ask(&self, souls: &[&str]) {
+        for soul in souls {
+            let query = Query::node(Soul::new(soul).unwrap());
+            let Ok(nodes) = self.gun.once(query).await else {
+                continue;
+            };
+            let mut heard = self.heard.lock().unwrap();
+            for node in nodes {
+                let known = heard
+                    .entry(node.soul.clone())
+                    .or_insert_with(|| Node::new(node.soul.clone()));
+                known.merge(State::new(f64::MAX).unwrap(), &node);
+            }
+        }
+    }
+
     /// What was heard of these nodes.
     pub(crate) fn graph(&self, souls: &[&str]) -> Held {
         let heard = self.heard.lock().unwrap();

@@ -110,6 +110,16 @@ impl Peer {
         }
     }
 
+    /// Asks its relay for these nodes once more.
+    pub(crate) async fn ask(&self, souls: &[&str]) {
+        match self.ours() {
+            Some(ours) => ours.ask(souls).await,
+            None => {
+                self.order(json!({"do": "ask", "souls": souls})).await;
+            }
+        }
+    }
+
     /// What it holds of these nodes, which it follows.
     pub(crate) async fn graph(&self, souls: &[&str]) -> Held {
         match &self.inner {
