@@ -1,5 +1,7 @@
 //! The client with this crate's relay: restarts, joined relays, crowds.
 
+#![cfg(test)]
+
 use dig_gun::{
     client::{ClientConfig, Gun, RelayUrl},
     graph::{Graph, Node},

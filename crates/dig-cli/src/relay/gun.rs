@@ -83,7 +83,16 @@ fn each(addr: SocketAddr) -> Vec<SocketAddr> {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        Self::new(Kind::Local, error)
+        match error {
+            StoreError::Locked { path } => Self::new(
+                Kind::Local,
+                format!(
+                    "{} is in use by another relay; stop that one, or give this one another --home",
+                    path.display()
+                ),
+            ),
+            error => Self::new(Kind::Local, error),
+        }
     }
 }
 

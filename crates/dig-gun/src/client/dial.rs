@@ -233,7 +233,9 @@ impl FrameReceiver {
 pub(crate) enum DialError {
     #[error("its host name is not found ({0}); check the address and the DNS of this machine")]
     Lookup(#[source] io::Error),
-    #[error("it does not take the connection ({0}); check the port, and that the relay runs")]
+    #[error(
+        "it does not take the connection ({0}); check that the relay runs, and the port: most listen at 8765, and a URL without one means 80 or 443"
+    )]
     Connect(#[source] io::Error),
     #[error("its host is no name that a certificate can have; use ws:// or its name")]
     Name,

@@ -36,8 +36,8 @@ impl GunJs {
                 }
             }
         });
-        when.recv_timeout(crate::program::PATIENCE)
-            .expect("gun.js's relay does not start");
+        let started = when.recv_timeout(crate::program::PATIENCE);
+        assert!(started.is_ok(), "gun.js's relay does not start");
         Self(child)
     }
 }
