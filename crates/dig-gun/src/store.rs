@@ -18,7 +18,7 @@ pub use self::{
     disk::DiskStorage,
     find::Found,
     memory::MemoryStorage,
-    writer::{Done, Waiting, Writer, WriterLimits},
+    writer::{Done, UNHURRIED, Waiting, Writer, WriterLimits},
 };
 
 use crate::{
@@ -58,6 +58,12 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// If there is now more than [`StoreConfig::max_bytes`] or [`StoreConfig::max_souls`], the souls written longest ago are
     /// forgotten, whole, and are returned; never one that is in `changes`.
     fn commit(&self, changes: &[Node], at: Timestamp) -> Result<Vec<Soul>, StoreError>;
+
+    /// Does the same, but durable only when a later [`commit`](Self::commit) is, which may be one of nothing: until then the end of
+    /// the machine or the process may undo it, from any change on, and so does a failure. It is there for whoever reads.
+    fn keep(&self, changes: &[Node], at: Timestamp) -> Result<Vec<Soul>, StoreError> {
+        self.commit(changes, at)
+    }
 
     /// Forgets at most `budget` souls that nobody wrote for [`StoreConfig::expire_after`], the oldest first, and names them.
     fn expire(&self, now: Timestamp, budget: usize) -> Result<Vec<Soul>, StoreError>;

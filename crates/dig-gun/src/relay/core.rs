@@ -55,8 +55,9 @@ pub(super) enum Output {
     Load(Soul),
     /// Read the nodes that a query by pattern asks for, and call [`Core::found`].
     Find(u64, Query),
-    /// Make these changes durable, after those before, and call [`Core::committed`].
-    Commit(Vec<Node>),
+    /// Make these changes durable, after those before, and call [`Core::committed`]; at once if they are `hurried`, else
+    /// with the next ones or within a moment.
+    Commit { changes: Vec<Node>, hurried: bool },
     /// End a connection, and call [`Core::gone`].
     Close(ConnId, Closing),
 }

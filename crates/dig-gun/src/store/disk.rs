@@ -19,7 +19,7 @@ use crate::{
 use change::Change;
 use dig_types::Timestamp;
 use failure::{nonsense, of_file};
-use redb::{Builder, Database, Error, ReadTransaction, ReadableDatabase};
+use redb::{Builder, Database, Durability, Error, ReadTransaction, ReadableDatabase};
 #[cfg(unix)]
 use std::fs::File;
 use std::{
@@ -91,31 +91,46 @@ impl DiskStorage {
     fn write(
         &self,
         at: Timestamp,
+        durability: Durability,
         write: impl Fn(&mut Change<'_>) -> Result<Vec<Soul>, Error>,
     ) -> Result<Vec<Soul>, StoreError> {
-        let mut outcome = self.try_to_write(&write);
+        let mut outcome = self.try_to_write(durability, &write);
         if let Err(Error::PreviousIo | Error::DatabaseClosed) = outcome
             && self.may_open_again(at)
         {
             self.open_again()?;
-            outcome = self.try_to_write(&write);
+            outcome = self.try_to_write(durability, &write);
         }
         outcome.map_err(|error| of_file(&self.path, error))
     }
 
     fn try_to_write(
         &self,
+        durability: Durability,
         write: impl Fn(&mut Change<'_>) -> Result<Vec<Soul>, Error>,
     ) -> Result<Vec<Soul>, Error> {
         let database = self.database();
         let database = database.as_ref().ok_or(Error::DatabaseClosed)?;
-        let transaction = database.begin_write()?;
+        let mut transaction = database.begin_write()?;
+        transaction.set_durability(durability)?;
         let mut change = Change::begin(&transaction)?;
         let gone = write(&mut change)?;
         let usage = change.finish()?;
         transaction.commit()?;
         *self.usage.lock().unwrap_or_else(PoisonError::into_inner) = usage;
         Ok(gone)
+    }
+
+    fn keep_as(
+        &self,
+        durability: Durability,
+        changes: &[Node],
+        at: Timestamp,
+    ) -> Result<Vec<Soul>, StoreError> {
+        self.write(at, durability, |change| {
+            change.keep(changes, at)?;
+            change.make_room(&self.config)
+        })
     }
 
     fn may_open_again(&self, at: Timestamp) -> bool {
@@ -272,10 +287,11 @@ impl Storage for DiskStorage {
     }
 
     fn commit(&self, changes: &[Node], at: Timestamp) -> Result<Vec<Soul>, StoreError> {
-        self.write(at, |change| {
-            change.keep(changes, at)?;
-            change.make_room(&self.config)
-        })
+        self.keep_as(Durability::Immediate, changes, at)
+    }
+
+    fn keep(&self, changes: &[Node], at: Timestamp) -> Result<Vec<Soul>, StoreError> {
+        self.keep_as(Durability::None, changes, at)
     }
 
     fn expire(&self, now: Timestamp, budget: usize) -> Result<Vec<Soul>, StoreError> {
@@ -294,7 +310,7 @@ impl Storage for DiskStorage {
         if !due {
             return Ok(Vec::new());
         }
-        self.write(now, |change| {
+        self.write(now, Durability::Immediate, |change| {
             change.expire(Timestamp::from_millis(until), budget)
         })
     }

@@ -2,6 +2,9 @@
 //!
 //! A durable write waits for the disk, some milliseconds whatever its size. One thread therefore takes everything that
 //! waits, commits it at once and tells every submitter; it never waits for more to come, so that a lone write is not held up.
+//!
+//! While the disk writes what one submitter leaves, others wait. So a submission may say that it has time: alone, it is kept but not
+//! yet written through to the disk, which the next commit of somebody else does, or one of its own after [`UNHURRIED`].
 
 use super::{Storage, StoreError};
 use crate::{graph::Node, value::Soul};
@@ -11,7 +14,12 @@ use std::{
     fmt, io, mem,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
+
+/// How long what has time waits to be made durable at most: a tenth of a second, so that its commits are rare beside those that
+/// somebody waits for.
+pub const UNHURRIED: Duration = Duration::from_millis(100);
 
 /// What is to be done when a submission is durable, or is not going to be. Runs on the writer's thread, all others waiting:
 /// it should do no more than pass the word on.
@@ -74,6 +82,7 @@ struct Submission {
     changes: Vec<Node>,
     bytes: usize,
     at: Timestamp,
+    has_time: bool,
     answer: Answer,
 }
 
@@ -84,6 +93,8 @@ struct Answer(Option<Done>);
 enum Turn {
     Write(Vec<Submission>),
     Expire(Timestamp),
+    /// Make durable what was kept.
+    Flush,
 }
 
 /// Souls forgotten in one go: a transaction of some milliseconds, between which others may write.
@@ -106,6 +117,7 @@ impl Writer {
             desk: Arc::clone(&desk),
             storage,
             forgotten: Box::new(forgotten),
+            owed: Owed::default(),
         };
         let thread = thread::Builder::new()
             .name("gun-writer".to_owned())
@@ -119,10 +131,20 @@ impl Writer {
     /// Writes these fields, in the order of submission, and calls `done` when they are durable. Never blocks: with too much
     /// waiting, `done` hears [`StoreError::Busy`] at once.
     pub fn submit(&self, changes: Vec<Node>, at: Timestamp, done: Done) {
+        self.leave(changes, at, false, done);
+    }
+
+    /// The same for what has time: it may become durable [`UNHURRIED`] later, so that it holds up nobody else.
+    pub fn submit_unhurried(&self, changes: Vec<Node>, at: Timestamp, done: Done) {
+        self.leave(changes, at, true, done);
+    }
+
+    fn leave(&self, changes: Vec<Node>, at: Timestamp, has_time: bool, done: Done) {
         let submission = Submission {
             bytes: bytes_of(&changes),
             changes,
             at,
+            has_time,
             answer: Answer(Some(done)),
         };
         if let Err((submission, why)) = self.desk.leave(submission) {
@@ -194,23 +216,28 @@ impl Desk {
         Ok(())
     }
 
-    /// What is next, waited for; `None` when it is closed and all is written.
-    fn next(&self) -> Option<Turn> {
+    /// What is next, waited for; `None` when it is closed and all is written. `owed` is how long something has been kept and not yet
+    /// made durable.
+    fn next(&self, owed: &Owed) -> Option<Turn> {
         let mut queue = self.queue();
         loop {
             if !queue.submissions.is_empty() {
                 return Some(Turn::Write(queue.batch(self.limits.batch_bytes)));
             }
             if queue.closed {
-                return None;
+                return owed.left().map(|_| Turn::Flush);
             }
             if let Some(now) = queue.expire.take() {
                 return Some(Turn::Expire(now));
             }
-            queue = self
-                .work
-                .wait(queue)
-                .unwrap_or_else(PoisonError::into_inner);
+            queue = match owed.left() {
+                Some(left) if left.is_zero() => return Some(Turn::Flush),
+                Some(left) => {
+                    let waited = self.work.wait_timeout(queue, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => (self.work.wait(queue)).unwrap_or_else(PoisonError::into_inner),
+            };
         }
     }
 }
@@ -236,44 +263,92 @@ struct Worker {
     desk: Arc<Desk>,
     storage: Arc<dyn Storage>,
     forgotten: Box<dyn Fn(Vec<Soul>) + Send>,
+    owed: Owed,
+}
+
+/// Who is to be told when what was kept is durable.
+#[derive(Default)]
+struct Owed {
+    answers: Vec<Answer>,
+    /// When the first of it was kept, and by the clock of the submitters.
+    since: Option<(Instant, Timestamp)>,
+}
+
+impl Owed {
+    /// How long it may still wait; `None` if there is nothing.
+    fn left(&self) -> Option<Duration> {
+        let (since, _) = self.since?;
+        Some(UNHURRIED.saturating_sub(since.elapsed()))
+    }
+
+    /// Tells all of them, in their order.
+    fn settle(&mut self, outcome: &Result<(), Arc<StoreError>>) {
+        self.since = None;
+        for answer in self.answers.drain(..) {
+            answer.give(outcome.clone());
+        }
+    }
 }
 
 impl Worker {
-    fn run(self) {
-        while let Some(turn) = self.desk.next() {
+    fn run(mut self) {
+        while let Some(turn) = self.desk.next(&self.owed) {
             match turn {
                 Turn::Write(batch) => self.write(batch),
                 Turn::Expire(now) => self.expire(now),
+                Turn::Flush => self.flush(),
             }
         }
     }
 
-    fn write(&self, batch: Vec<Submission>) {
+    fn write(&mut self, batch: Vec<Submission>) {
         let mut changes = Vec::with_capacity(batch.len());
-        let mut answers = Vec::with_capacity(batch.len());
         let mut written = Waiting::default();
         let mut at = Timestamp::from_millis(0);
+        // What has time does not wait for ever.
+        let mut durable = self.owed.left().is_some_and(|left| left.is_zero());
         for submission in batch {
             written.submissions += 1;
             written.bytes += submission.bytes;
             at = at.max(submission.at);
+            durable |= !submission.has_time;
             changes.extend(submission.changes);
-            answers.push(submission.answer);
+            self.owed.answers.push(submission.answer);
         }
-        let outcome = self.storage.commit(&changes, at).map_err(Arc::new);
+        let outcome = match durable {
+            true => self.storage.commit(&changes, at),
+            false => self.storage.keep(&changes, at),
+        };
         drop(changes);
         {
             let waiting = &mut self.desk.queue().waiting;
             waiting.submissions -= written.submissions;
             waiting.bytes -= written.bytes;
         }
-        let outcome = outcome.map(|gone| self.tell(gone));
-        for answer in answers {
-            answer.give(outcome.clone());
+        match outcome {
+            Ok(gone) => {
+                self.tell(gone);
+                if durable {
+                    self.owed.settle(&Ok(()));
+                } else {
+                    self.owed.since.get_or_insert_with(|| (Instant::now(), at));
+                }
+            }
+            // It may have undone what was kept before.
+            Err(error) => self.owed.settle(&Err(Arc::new(error))),
         }
     }
 
-    fn expire(&self, now: Timestamp) {
+    fn flush(&mut self) {
+        let Some((_, at)) = self.owed.since else {
+            return;
+        };
+        let outcome = self.storage.commit(&[], at).map_err(Arc::new);
+        let outcome = outcome.map(|gone| self.tell(gone));
+        self.owed.settle(&outcome);
+    }
+
+    fn expire(&mut self, now: Timestamp) {
         match self.storage.expire(now, EXPIRE_AT_ONCE) {
             Ok(gone) => {
                 if gone.len() == EXPIRE_AT_ONCE {
@@ -281,7 +356,10 @@ impl Worker {
                 }
                 self.tell(gone);
             }
-            Err(error) => tracing::warn!(%error, "nothing could be forgotten for its age"),
+            Err(error) => {
+                tracing::warn!(%error, "nothing could be forgotten for its age");
+                self.owed.settle(&Err(Arc::new(error)));
+            }
         }
     }
 

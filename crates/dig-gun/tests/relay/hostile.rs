@@ -131,13 +131,16 @@ async fn frames_of_ten_megabytes_hold_nobody_up() {
         1.0,
     );
     let long = format!("\"{}\"", "y".repeat(7 << 20));
-    others_wait_no_longer("10 MB frames", &relay, |url| async move {
-        let again = url.clone();
-        let first = pour_for_ever(url, move |_| too_long.clone());
-        let second = pour_for_ever(again, move |number| {
-            put("x", "long", "k", &long, number as f64)
-        });
-        tokio::join!(first, second);
+    others_wait_no_longer("10 MB frames", &relay, |url| {
+        let (too_long, long) = (too_long.clone(), long.clone());
+        async move {
+            let again = url.clone();
+            let first = pour_for_ever(url, move |_| too_long.clone());
+            let second = pour_for_ever(again, move |number| {
+                put("x", "long", "k", &long, number as f64)
+            });
+            tokio::join!(first, second);
+        }
     })
     .await;
     assert!(relay.most_memory() < MEMORY, "{} MiB", relay.most_memory());

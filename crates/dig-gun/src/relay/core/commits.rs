@@ -15,6 +15,8 @@ pub(super) struct Commits {
     durable: u64,
     /// The changes for the next one.
     batch: Vec<Node>,
+    /// Whether somebody waits for the next one who keeps to their rate.
+    hurried: bool,
     /// Those on their way: their bytes and souls.
     under_way: VecDeque<(usize, Vec<Soul>)>,
     unwritten: usize,
@@ -47,9 +49,10 @@ impl Commits {
         self.unwritten
     }
 
-    /// A node changed so.
-    pub(super) fn add(&mut self, change: Node) {
+    /// A node changed so; `hurried` unless who wrote it has to let others go first.
+    pub(super) fn add(&mut self, change: Node, hurried: bool) {
         self.batch.push(change);
+        self.hurried |= hurried;
     }
 
     /// Acknowledges when everything until now is durable.
@@ -58,7 +61,7 @@ impl Commits {
         self.acks.push_back((commit, conn, id));
     }
 
-    fn submit(&mut self) -> Option<Vec<Node>> {
+    fn submit(&mut self) -> Option<(Vec<Node>, bool)> {
         if self.batch.is_empty() {
             return None;
         }
@@ -68,7 +71,7 @@ impl Commits {
         self.submitted += 1;
         self.unwritten += bytes;
         self.under_way.push_back((bytes, souls));
-        Some(batch)
+        Some((batch, std::mem::take(&mut self.hurried)))
     }
 
     fn finish(&mut self) -> Vec<Soul> {
@@ -123,9 +126,9 @@ impl Core {
     /// Ends a call: what changed during it goes to the disk together.
     pub(super) fn settle(&mut self) {
         self.find_merged();
-        if let Some(changes) = self.commits.submit() {
+        if let Some((changes, hurried)) = self.commits.submit() {
             self.counters.commits += 1;
-            self.output.push_back(Output::Commit(changes));
+            self.output.push_back(Output::Commit { changes, hurried });
         }
         self.acknowledge(None);
         self.find_written();

@@ -198,6 +198,12 @@ impl Core {
         since.is_some_and(|since| since < Duration::from_secs(1))
     }
 
+    /// Whether what comes from there is to be written at once: not from who sends more than their rate beside others who do not.
+    pub(super) fn is_hurried(&self, now: Now, from: Option<ConnId>) -> bool {
+        let connection = from.and_then(|conn| self.connections.get(&conn));
+        !(connection.is_some_and(|connection| connection.over) && self.is_anybody_modest(now))
+    }
+
     /// How long whoever sends more than their rate lets others go first, for so many bytes.
     pub(in super::super) fn courtesy(&self, now: Now, bytes: usize) -> Duration {
         match self.is_anybody_modest(now) {

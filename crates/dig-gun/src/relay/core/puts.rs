@@ -156,7 +156,8 @@ impl Core {
         self.counters.changes += 1;
         self.joins.changed(now.since, &node.soul);
         self.push(put.from, &merged.changed);
-        self.commits.add(merged.changed);
+        let hurried = self.is_hurried(now, put.from);
+        self.commits.add(merged.changed, hurried);
     }
 
     /// Keeps what is for a time to come.

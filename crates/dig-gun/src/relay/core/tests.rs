@@ -148,7 +148,7 @@ impl Relay {
                 self.core.found(find, found.nodes);
                 return;
             }
-            Output::Commit(changes) => {
+            Output::Commit { changes, .. } => {
                 match &mut self.commits {
                     Some(waiting) => waiting.push_back(changes),
                     None => self.commit(&changes),

@@ -139,7 +139,7 @@ impl Shell {
                 match output {
                     Output::Load(soul) => self.reads.send(Job::Load(soul)),
                     Output::Find(find, query) => self.reads.send(Job::Find(find, query)),
-                    Output::Commit(changes) => self.commit(changes, now.clock),
+                    Output::Commit { changes, hurried } => self.commit(changes, hurried, now.clock),
                     output => deliveries.push(output),
                 }
             }
@@ -157,7 +157,7 @@ impl Shell {
         told
     }
 
-    fn commit(&self, changes: Vec<crate::graph::Node>, clock: State) {
+    fn commit(&self, changes: Vec<crate::graph::Node>, hurried: bool, clock: State) {
         let committed = self.committed.clone();
         // The word is passed on to a task: this may run within `tell`.
         let done = move |result: Result<(), Arc<crate::store::StoreError>>| {
@@ -172,7 +172,8 @@ impl Shell {
         )]
         let at = Timestamp::from_millis(clock.get() as u64);
         match &*lock(&self.writer) {
-            Some(writer) => writer.submit(changes, at, Box::new(done)),
+            Some(writer) if hurried => writer.submit(changes, at, Box::new(done)),
+            Some(writer) => writer.submit_unhurried(changes, at, Box::new(done)),
             None => done(Err(Arc::new(crate::store::StoreError::Closed))),
         }
     }
@@ -211,7 +212,7 @@ impl Shell {
                 }
             }
             // Done under the lock.
-            Output::Load(_) | Output::Find(..) | Output::Commit(..) => {}
+            Output::Load(_) | Output::Find(..) | Output::Commit { .. } => {}
         }
     }
 

@@ -5,8 +5,10 @@ use std::{
     ops::ControlFlow,
     sync::{
         Mutex,
+        atomic::{AtomicUsize, Ordering},
         mpsc::{self, Receiver, Sender},
     },
+    time::{Duration, Instant},
 };
 
 /// A store whose commits wait for a word, and do as it says.
@@ -15,6 +17,8 @@ struct Slow {
     inner: MemoryStorage,
     began: Sender<usize>,
     go_on: Mutex<Receiver<Word>>,
+    /// Nodes kept without being made durable.
+    kept: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -56,6 +60,11 @@ impl Storage for Slow {
         }
     }
 
+    fn keep(&self, changes: &[Node], at: Timestamp) -> Result<Vec<Soul>, StoreError> {
+        self.kept.fetch_add(changes.len(), Ordering::Relaxed);
+        self.inner.keep(changes, at)
+    }
+
     fn expire(&self, now: Timestamp, budget: usize) -> Result<Vec<Soul>, StoreError> {
         self.inner.expire(now, budget)
     }
@@ -85,6 +94,7 @@ impl Scene {
             inner: MemoryStorage::new(config),
             began: began_in,
             go_on: Mutex::new(words),
+            kept: AtomicUsize::new(0),
         });
         let dynamic: Arc<dyn Storage> = Arc::clone(&store) as _;
         let writer = Writer::start(dynamic, limits, move |souls| {
@@ -101,13 +111,27 @@ impl Scene {
         }
     }
 
-    fn submit(&self, name: &'static str) {
+    fn done(&self, name: &'static str) -> Done {
         let tell = self.tell.clone();
-        let done: Done = Box::new(move |outcome| {
+        Box::new(move |outcome| {
             let outcome = outcome.map_err(|error| error.to_string());
             tell.send((name, outcome)).unwrap();
-        });
-        self.writer.submit(vec![small(name, 1.0)], at(0), done);
+        })
+    }
+
+    /// Submits what has time, and waits until it is kept.
+    fn submit_unhurried(&self, name: &'static str) {
+        let before = self.store.kept.load(Ordering::Relaxed);
+        let node = vec![small(name, 1.0)];
+        self.writer.submit_unhurried(node, at(0), self.done(name));
+        while self.store.kept.load(Ordering::Relaxed) == before {
+            std::thread::yield_now();
+        }
+    }
+
+    fn submit(&self, name: &'static str) {
+        let node = vec![small(name, 1.0)];
+        self.writer.submit(node, at(0), self.done(name));
     }
 
     fn told(&self) -> (&'static str, Result<(), String>) {
@@ -286,4 +310,45 @@ fn everything_old_goes_however_much_it_is() {
     }
     assert_eq!(gone, 3500);
     assert_eq!(store.usage(), Usage::default());
+}
+
+#[test]
+fn what_has_time_is_durable_with_the_next_that_has_none() {
+    let scene = Scene::new(WriterLimits::default(), StoreConfig::default());
+    scene.submit_unhurried("patient");
+    assert_eq!(scene.told.try_recv().ok(), None, "kept is not durable");
+    scene.submit("urgent");
+    assert_eq!(scene.began.recv().unwrap(), 1);
+    scene.go_on.send(Word::Write).unwrap();
+    for name in ["patient", "urgent"] {
+        assert_eq!(scene.told.recv().unwrap(), (name, Ok(())));
+    }
+}
+
+#[test]
+fn what_has_time_is_durable_soon_and_at_the_end() {
+    let scene = Scene::new(WriterLimits::default(), StoreConfig::default());
+    let start = Instant::now();
+    scene.submit_unhurried("patient");
+    assert_eq!(scene.began.recv().unwrap(), 0, "a commit of nothing");
+    assert!(start.elapsed() >= UNHURRIED - Duration::from_millis(5));
+    scene.go_on.send(Word::Write).unwrap();
+    assert_eq!(scene.told.recv().unwrap(), ("patient", Ok(())));
+    scene.submit_unhurried("last");
+    scene.go_on.send(Word::Write).unwrap();
+    scene.writer.close();
+    assert_eq!(scene.told.recv().unwrap(), ("last", Ok(())));
+}
+
+#[test]
+fn a_failure_is_told_to_all_whose_writes_it_may_have_undone() {
+    let scene = Scene::new(WriterLimits::default(), StoreConfig::default());
+    scene.submit_unhurried("patient");
+    scene.submit("urgent");
+    scene.go_on.send(Word::Fail).unwrap();
+    for name in ["patient", "urgent"] {
+        let (told, outcome) = scene.told.recv().unwrap();
+        assert_eq!(told, name);
+        assert!(outcome.unwrap_err().contains("no space"));
+    }
 }
