@@ -51,7 +51,7 @@
       follow: ({ souls }) => { souls.forEach(soul => gun.get(soul).on(() => {})); return true },
       graph: ({ souls }) => graph(gun, souls),
       // Asks the relay for these nodes once more; what it answers is merged.
-      ask: ({ souls }) => { souls.forEach(soul => gun._.on('out', { '#': Gun.text.random(9), get: { '#': soul } })); return true },
+      ask: ({ souls }) => { souls.forEach(soul => gun._.on('out', { '#': String.random(9), get: { '#': soul } })); return true },
       // Starts a lexical query on the keys of a node; `found` gives what has come so far.
       lex: ({ name, soul, lex, limit }) => {
         const found = {}
