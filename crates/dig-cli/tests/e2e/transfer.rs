@@ -51,6 +51,16 @@ fn sha256_is_what_sha256sum_says_and_fetches_the_file() {
     assert_eq!(get.done()["verified"], "content-hash+sha256");
     assert_eq!(sha256sum(copy.as_ref()), reported);
 
+    // Again: what is there is read, and neither replaced nor called wrong.
+    let get = sandbox.get(&host, &[&format!("sha256:{reported}"), "-o", &copy]);
+    assert_eq!(get.done()["verified"], "content-hash+sha256");
+    assert_eq!(get.done()["fetched"], 0);
+    let other = sha256(b"other");
+    let get = sandbox.get(&host, &[&host.hash(), "--sha256", &other, "-o", &copy]);
+    let said = get.failure(5, "verification");
+    assert!(said.contains(&reported), "{said}");
+    assert_eq!(sha256sum(copy.as_ref()), reported, "it stays as it is");
+
     let wrong = sandbox.text("wrong");
     let get = sandbox.get(
         &host,

@@ -316,7 +316,10 @@ impl Driver {
         };
         let wanted = terms.wanted.unwrap_or_else(|| self.selected(&layout));
         self.reader = terms.reader;
-        self.serve(&header, &layout);
+        // What was there before may change at any time; it is read for its SHA-256 alone.
+        if !resumed.complete {
+            self.serve(&header, &layout);
+        }
         if let Some(manifest) = resumed
             .manifest
             .and_then(|nodes| Manifest::from_nodes(&header, nodes).ok())

@@ -3,7 +3,7 @@
 use super::{
     ChunkReader, ContentSink, Resumed, SinkError, Syncer,
     directory::Stat,
-    finished::{self, Memory},
+    finished::{self, FinishedFile, Memory},
     opening::Opening,
     place::{Found, Place},
     target::Target,
@@ -41,8 +41,8 @@ pub struct FileSink {
 #[derive(Debug)]
 enum State {
     Closed,
-    /// The target was there already.
-    Complete,
+    /// The target was there already; a file can be read.
+    Complete(Option<Arc<FinishedFile>>),
     Open(Arc<Writing>),
 }
 
@@ -162,6 +162,26 @@ impl FileSink {
         Ok(complete)
     }
 
+    /// The target is the content: nothing is written.
+    fn complete(
+        &mut self,
+        place: &Place,
+        header: &ContentHeader,
+        layout: &Arc<Layout>,
+    ) -> Result<Resumed, SinkError> {
+        place.tidy(&self.hash, header);
+        let file = match header.kind {
+            ContentKind::File => Some(Arc::new(FinishedFile::open(place, layout)?)),
+            ContentKind::Folder => None,
+        };
+        self.state = State::Complete(file);
+        Ok(Resumed {
+            chunks: NumberSet::full(layout.chunks()),
+            manifest: None,
+            complete: true,
+        })
+    }
+
     fn writing(&self) -> Result<&Arc<Writing>, SinkError> {
         match &self.state {
             State::Open(writing) => Ok(writing),
@@ -214,14 +234,7 @@ impl ContentSink for FileSink {
         if let Some(there) = &before
             && self.check_existing(&place, there, header, table)?
         {
-            place.tidy(&self.hash, header);
-            self.state = State::Complete;
-            let chunks = NumberSet::full(layout.chunks());
-            return Ok(Resumed {
-                chunks,
-                manifest: None,
-                complete: true,
-            });
+            return self.complete(&place, header, layout);
         }
         let wanted = self.wanted(layout, table.map(AsRef::as_ref))?;
         let claim = place.claim(&self.hash, header)?;
@@ -274,12 +287,12 @@ impl ContentSink for FileSink {
     fn sync(&mut self) -> Result<(), SinkError> {
         match &self.state {
             State::Open(writing) => writing.sync(),
-            State::Closed | State::Complete => Ok(()),
+            State::Closed | State::Complete(_) => Ok(()),
         }
     }
 
     fn commit(&mut self) -> Result<Option<PathBuf>, SinkError> {
-        if !matches!(self.state, State::Complete) {
+        if !matches!(self.state, State::Complete(_)) {
             let writing = self.writing()?;
             let wants = |file| self.wants(writing.table.as_deref(), file);
             writing.commit(&wants, self.target.force)?;
@@ -289,7 +302,11 @@ impl ContentSink for FileSink {
     }
 
     fn reader(&self) -> Option<Arc<dyn ChunkReader>> {
-        Some(Arc::clone(self.writing().ok()?) as Arc<dyn ChunkReader>)
+        match &self.state {
+            State::Open(writing) => Some(Arc::clone(writing) as Arc<dyn ChunkReader>),
+            State::Complete(file) => Some(Arc::clone(file.as_ref()?) as Arc<dyn ChunkReader>),
+            State::Closed => None,
+        }
     }
 
     fn syncer(&self) -> Option<Arc<dyn Syncer>> {

@@ -1,13 +1,14 @@
 //! Targets known to be complete: remembered from an earlier run, or hashed.
 
 use super::{
-    SinkError,
-    directory::{Directory, Kind, Stat},
+    ChunkReader, SinkError,
+    directory::{Directory, Kind, Stat, read_exact_at},
     folder::{Folder, Missing},
     place::Place,
     verify,
 };
-use crate::table::Table;
+use crate::{layout::Layout, table::Table};
+use bytes::Bytes;
 use dig_types::ContentHash;
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -22,6 +23,32 @@ use tokio_util::sync::CancellationToken;
 const MAX_REMEMBERED: usize = 1_000;
 /// Files of a folder that are looked at; a folder of more is hashed.
 const MAX_FILES: usize = 1_000_000;
+
+/// A file that was complete before it was asked for.
+#[derive(Debug)]
+pub(super) struct FinishedFile {
+    file: fs::File,
+    layout: Arc<Layout>,
+}
+
+impl FinishedFile {
+    pub(super) fn open(place: &Place, layout: &Arc<Layout>) -> Result<Self, SinkError> {
+        let file = place.directory.file_to_read(&place.name);
+        Ok(Self {
+            file: file.map_err(|error| place.error(error))?,
+            layout: Arc::clone(layout),
+        })
+    }
+}
+
+impl ChunkReader for FinishedFile {
+    fn read(&self, chunk: u64) -> io::Result<Bytes> {
+        let at = self.layout.locate(chunk);
+        let mut buffer = vec![0; at.len];
+        read_exact_at(&self.file, &mut buffer, at.offset)?;
+        Ok(buffer.into())
+    }
+}
 
 /// Whether the target is a file of this content.
 pub(super) fn is_file(
