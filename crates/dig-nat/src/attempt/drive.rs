@@ -218,18 +218,22 @@ impl Attempt {
 
     /// Sends packets that open this side's NAT for the peer's checks.
     pub(super) fn open(&mut self, at: usize) {
-        let (method, ttl) = (self.runs[at].method, self.config.opener_ttl);
+        let method = self.runs[at].method;
         if method == Method::Ice {
             self.open_ice(at);
             return;
         }
-        let mut probes: Vec<Probe> = self.checks.probes(method).collect();
+        let probes: Vec<Probe> = self.checks.probes(method).collect();
+        self.send_openers(method, &probes);
         if method == Method::UdpHolePunch {
-            probes.extend(self.unattested());
+            self.open_unattested();
         }
+    }
+
+    fn send_openers(&mut self, method: Method, probes: &[Probe]) {
         let Some(keys) = &self.keys else { return };
-        let (jitter, budget) = (&mut self.jitter, &mut self.budget);
-        for output in (self.checks).openers(&probes, method, keys, ttl, jitter, budget) {
+        let (ttl, jitter, budget) = (self.config.opener_ttl, &mut self.jitter, &mut self.budget);
+        for output in (self.checks).openers(probes, method, keys, ttl, jitter, budget) {
             self.sent(method, &output);
             self.outputs.push_back(output);
         }
@@ -237,13 +241,12 @@ impl Attempt {
 
     /// Ends of a peer that no carrier sees, each once: this side's NAT is opened for them by packets that end before any other, so
     /// whoever is aimed at hears nothing; the peer's own check proves that it is there.
-    fn unattested(&mut self) -> Vec<Probe> {
-        let Some(remote) = &self.remote else {
-            return Vec::new();
-        };
+    fn open_unattested(&mut self) {
+        let Some(remote) = &self.remote else { return };
         let mut ends = remote.unattested_ends(&self.local);
         ends.retain(|end| self.unattested.len() < MAX_UNATTESTED && self.unattested.insert(*end));
-        ends.into_iter().map(Probe::shared).collect()
+        let probes: Vec<Probe> = ends.into_iter().map(Probe::shared).collect();
+        self.send_openers(Method::UdpHolePunch, &probes);
     }
 
     /// The first round of a method in a race: not all of them begin at the same time.
@@ -299,6 +302,9 @@ impl Attempt {
             if held && self.role == Role::Responder {
                 self.open(at);
             } else if !held {
+                if self.role == Role::Responder && method == Method::UdpHolePunch {
+                    self.open_unattested();
+                }
                 self.act(at, self.now);
             }
             debug_assert!(limit == self.runs[at].limit);

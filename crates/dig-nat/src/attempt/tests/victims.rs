@@ -161,6 +161,45 @@ fn a_stranger_names_a_victim_and_nothing_goes_there() {
     }
 }
 
+/// Who asks may learn where it is seen after its offer has left: then this side's NAT is opened late, whatever it has done meanwhile.
+#[test]
+fn an_end_that_is_named_late_is_opened_too() {
+    for passed in [false, true] {
+        let mut attempt = offered(NatHint::Independent, NatHint::Independent, &[], &[]);
+        let mut all = pass(&mut attempt, 0, 100);
+        let offer = |revision, named: &[&str]| {
+            let reflexive = |end: &&str| Candidate {
+                kind: CandidateKind::ServerReflexive,
+                transport: Transport::Udp,
+                addr: addr(end),
+            };
+            let terms = Terms {
+                share: SHARE,
+                revision,
+                methods: vec![Method::UdpHolePunch],
+                candidates: named.iter().map(reflexive).collect(),
+                fresh: Vec::new(),
+                nat: NatHint::Independent,
+            };
+            Message::Offer(Offer {
+                terms,
+                stamp: 0,
+                strategy: Strategy::Race,
+            })
+            .encode()
+        };
+        if passed {
+            attempt.on_signal(millis(101), &Message::Opened(0).encode(), &[]);
+            all.extend(pass(&mut attempt, 101, 110));
+        }
+        assert!(ends(&all).is_empty(), "nothing is known of the peer");
+        attempt.on_signal(millis(111), &offer(1, &[SEEN]), &[]);
+        let opened = pass(&mut attempt, 111, 200);
+        assert_eq!(ends(&opened), [addr(SEEN); 2], "passed: {passed}");
+        assert!(opened.iter().all(ends_early));
+    }
+}
+
 /// However many ends it names, and however often it renames them.
 #[test]
 fn a_stranger_whom_nobody_sees_opens_two_ends_and_no_more() {
