@@ -30,6 +30,9 @@ pub struct ClientConfig {
     pub put_timeout: Duration,
     /// How long [`once`](super::Gun::once) waits for an answer. Default: 2 s, several times what a relay takes that answers.
     pub get_patience: Duration,
+    /// How often relays are asked again for what is subscribed to, in case they have not pushed all of it; less often where there are over 1,000
+    /// subscriptions, or more than 16 KiB a second to ask about. Default: 30 s.
+    pub refresh: Duration,
     /// Certificates in DER that are trusted for `wss` beside those of the system. Default: none.
     pub roots: Vec<Vec<u8>>,
     /// Where message ids and the waits between tries are drawn from. Nothing secret depends on it. Default: another one each time.
@@ -48,6 +51,7 @@ impl Default for ClientConfig {
             max_frame: 8 << 20,
             put_timeout: Duration::from_secs(10),
             get_patience: Duration::from_secs(2),
+            refresh: Duration::from_secs(30),
             roots: Vec::new(),
             seed: RandomState::new().build_hasher().finish(),
             clock: Arc::new(SystemClock),

@@ -8,6 +8,8 @@ mod gets;
 mod interests;
 mod known;
 mod outgoing;
+mod putting;
+mod refresh;
 mod relay;
 mod writes;
 
@@ -24,6 +26,7 @@ use crate::{
 use gets::{Ended, Gets};
 use interests::Interests;
 use known::Known;
+use refresh::Refresh;
 use relay::{Asked, Phase, Relay};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -69,6 +72,7 @@ pub(super) struct Core {
     gets: Gets,
     interests: Interests,
     known: Known,
+    refresh: Refresh,
     deferred: Deferred,
     deferred_due: Option<Duration>,
     last_id: u64,
@@ -87,6 +91,7 @@ impl Core {
             gets: Gets::default(),
             interests: Interests::default(),
             known: Known::new(config.max_bytes),
+            refresh: Refresh::default(),
             deferred: Deferred::new(DeferredConfig::default()),
             deferred_due: None,
             last_id: 0,
@@ -136,7 +141,7 @@ impl Core {
         let hello = MessageId::from_random(self.chance.next());
         relay.say(&Message::dam(hello, Dam::Hi));
         for query in self.interests.queries() {
-            relay.ask(query.clone(), None, &mut self.chance);
+            relay.ask(query.clone(), None, None, &mut self.chance);
         }
         self.gets.on_up(id, relay, &mut self.chance);
         relay.outgoing.fill(self.writes.open_at(id));
@@ -270,112 +275,6 @@ impl Core {
         });
     }
 
-    /// Writes nodes. If `awaited`, [`Output::Stored`] tells how it ends.
-    pub(super) fn put(
-        &mut self,
-        at: Moment,
-        nodes: Vec<Node>,
-        awaited: bool,
-    ) -> Result<u64, PutError> {
-        if awaited && self.relays.is_empty() {
-            return Err(PutError::NoRelay {
-                why: Some("none is named".to_owned()),
-            });
-        }
-        self.last_id += 1;
-        let id = self.last_id;
-        let patience = if awaited {
-            self.config.put_timeout
-        } else {
-            self.config.hold_for
-        };
-        for gone in self.writes.make_room(&nodes)? {
-            self.forget(gone);
-        }
-        for node in &nodes {
-            if self.interests.wants_soul(&node.soul) {
-                self.take(at, node.clone());
-            }
-        }
-        let parts = self.writes.add(id, nodes, awaited, at.now + patience);
-        for (&relay_id, relay) in self.relays.iter_mut().filter(|(_, relay)| relay.is_up()) {
-            relay.outgoing.fill((0..parts).map(|part| (id, part)));
-            relay.pump(at.now, &mut self.writes, relay_id, &mut self.chance);
-        }
-        Ok(id)
-    }
-
-    /// A relay has stored or refused a part of a write.
-    fn settle(&mut self, at: Moment, relay_id: u32, slot: outgoing::Slot, refused: Option<String>) {
-        let Some(relay) = self.relays.get_mut(&relay_id) else {
-            return;
-        };
-        relay.forget(slot);
-        relay.pump(at.now, &mut self.writes, relay_id, &mut self.chance);
-        let whole = self.writes.settle(relay_id, slot, refused);
-        if whole {
-            self.conclude(at, slot.0);
-        }
-    }
-
-    /// A relay has stored or refused the whole of a write.
-    fn conclude(&mut self, at: Moment, id: u64) {
-        let Some(write) = self.writes.get(id) else {
-            return;
-        };
-        let by = write.stored_by();
-        if by > 0 {
-            if write.awaited {
-                self.out.push_back(Output::Stored(id, Ok(Stored { by })));
-            }
-            if self.relays.keys().all(|relay| write.is_settled(*relay)) {
-                self.forget(id);
-            } else {
-                self.writes.acknowledged(id, at.now + self.config.hold_for);
-            }
-            return;
-        }
-        let mut up = self.relays.iter().filter(|(_, relay)| relay.is_up());
-        if up.all(|(relay, _)| write.is_settled(*relay)) {
-            self.give_up(id);
-        }
-    }
-
-    /// Ends a write that no relay has stored.
-    fn give_up(&mut self, id: u64) {
-        let Some(write) = self.writes.get(id) else {
-            return;
-        };
-        let refusals: Vec<_> =
-            write.refusals(|relay| self.relays.get(&relay).map(|relay| relay.url.clone()));
-        let error = if !refusals.is_empty() {
-            PutError::Refused(refusals)
-        } else if self.relays.values().any(Relay::is_up) {
-            PutError::Unanswered
-        } else {
-            PutError::NoRelay {
-                why: self.why_down(),
-            }
-        };
-        if write.awaited {
-            self.out.push_back(Output::Stored(id, Err(error)));
-        } else if !write.is_acknowledged() {
-            tracing::debug!("a write is given up: {error}");
-        }
-        self.forget(id);
-    }
-
-    fn forget(&mut self, id: u64) {
-        let Some(write) = self.writes.remove(id) else {
-            return;
-        };
-        for relay in self.relays.values_mut() {
-            for part in 0..write.parts() {
-                relay.forget((id, part));
-            }
-        }
-    }
-
     /// Asks the relays. [`Output::Found`] tells what they say.
     pub(super) fn once(&mut self, at: Moment, query: Query) -> Result<u64, GetError> {
         if self.relays.is_empty() {
@@ -417,7 +316,7 @@ impl Core {
     }
 
     /// Tells a new subscriber what is known, and from now on what changes.
-    pub(super) fn subscribe(&mut self, query: Query) -> u64 {
+    pub(super) fn subscribe(&mut self, at: Moment, query: Query) -> u64 {
         self.last_id += 1;
         let id = self.last_id;
         for node in self.known.matching(&query) {
@@ -425,9 +324,10 @@ impl Core {
         }
         if self.interests.add(id, &query) {
             for relay in self.relays.values_mut().filter(|relay| relay.is_up()) {
-                relay.ask(query.clone(), None, &mut self.chance);
+                relay.ask(query.clone(), None, None, &mut self.chance);
             }
         }
+        self.refresh.begin(at.now, self.config.refresh);
         id
     }
 
@@ -437,6 +337,26 @@ impl Core {
             self.known
                 .retain(&query, |soul| self.interests.wants_soul(soul));
         }
+    }
+
+    /// Asks the relays for what the next subscriber follows, unless they hold just what it knows.
+    fn refresh(&mut self, at: Moment) {
+        let Some(last) = self.refresh.poll(at.now) else {
+            return;
+        };
+        let mut bytes = 0;
+        let next = self.interests.next_after(last);
+        if let Some((_, query)) = next {
+            let known = self.known.matching(query);
+            bytes = known.iter().map(Node::weight).sum();
+            let hash = (!known.is_empty()).then(|| graph_hash(&known));
+            for relay in self.relays.values_mut().filter(|relay| relay.is_up()) {
+                relay.ask(query.clone(), hash, None, &mut self.chance);
+            }
+        }
+        let next = next.map(|(id, _)| id);
+        let pause = refresh::pause(self.config.refresh, self.interests.len(), bytes);
+        self.refresh.asked(next, at.now + pause);
     }
 
     /// Does what is due.
@@ -459,6 +379,7 @@ impl Core {
         {
             self.found(ended);
         }
+        self.refresh(at);
         if self.deferred_due.is_some_and(|due| due <= at.now) {
             for node in self.deferred.due(at.clock) {
                 self.take(at, node);
@@ -473,6 +394,7 @@ impl Core {
         let others = [
             self.writes.deadline(),
             self.gets.deadline(),
+            self.refresh.deadline(),
             self.deferred_due,
         ];
         relays.chain(others.into_iter().flatten()).min()

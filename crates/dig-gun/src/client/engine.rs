@@ -222,12 +222,12 @@ impl Engine {
 
     pub(super) fn subscribe(self: &Arc<Self>, query: Query) -> Subscription {
         let mailbox = Arc::new(Mailbox::default());
-        let id = self.with(|inner, _| {
+        let id = self.with(|inner, at| {
             if inner.closed {
                 mailbox.close();
                 return 0;
             }
-            let id = inner.core.subscribe(query);
+            let id = inner.core.subscribe(at, query);
             inner.mailboxes.insert(id, Arc::clone(&mailbox));
             id
         });

@@ -215,7 +215,7 @@ impl Gets {
 
 impl Get {
     fn ask(&mut self, id: u64, to: u32, query: Query, relay: &mut Relay, chance: &mut Chance) {
-        let message = relay.ask(query, Some(Asked::Get(id)), chance);
+        let message = relay.ask(query, None, Some(Asked::Get(id)), chance);
         let heard = self.relays.entry(to).or_insert(Heard {
             ids: Vec::new(),
             answered: false,

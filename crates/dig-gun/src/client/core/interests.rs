@@ -65,12 +65,29 @@ impl Interests {
 
     /// What to ask relays for, each once, oldest subscribers first.
     pub(super) fn queries(&self) -> impl Iterator<Item = &Query> {
-        self.queries.iter().filter_map(|(id, query)| {
-            let interest = self
-                .of(&query.soul)
-                .find(|interest| interest.query == *query)?;
-            (interest.subscribers.first() == Some(id)).then_some(query)
-        })
+        let first = self.queries.iter().filter(|each| self.is_first(*each));
+        first.map(|(_, query)| query)
+    }
+
+    /// The next of these after that of this subscriber, all around; and who asks for it.
+    pub(super) fn next_after(&self, id: u64) -> Option<(u64, &Query)> {
+        let later = self.queries.range(id.saturating_add(1)..);
+        let mut round = later.chain(self.queries.range(..=id));
+        let next = round.find(|each| self.is_first(*each))?;
+        Some((*next.0, next.1))
+    }
+
+    /// How many subscribers there are.
+    pub(super) fn len(&self) -> usize {
+        self.queries.len()
+    }
+
+    /// Whether nobody has asked for the same earlier.
+    fn is_first(&self, (id, query): (&u64, &Query)) -> bool {
+        let same = self
+            .of(&query.soul)
+            .find(|interest| interest.query == *query);
+        same.is_some_and(|interest| interest.subscribers.first() == Some(id))
     }
 
     fn of(&self, soul: &SoulQuery) -> impl Iterator<Item = &Interest> {

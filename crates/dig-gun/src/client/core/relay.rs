@@ -111,10 +111,11 @@ impl Relay {
         self.frames.extend(self.packer.push(&message.to_text()));
     }
 
-    /// Asks it something; the answer is for `asked`, and for subscribers in any case.
+    /// Asks it something; the answer is for `asked`, and for subscribers in any case. There is none if it holds just what has this hash.
     pub(super) fn ask(
         &mut self,
         query: Query,
+        hash: Option<i32>,
         asked: Option<Asked>,
         chance: &mut Chance,
     ) -> MessageId {
@@ -122,7 +123,10 @@ impl Relay {
         if let Some(asked) = asked {
             self.asked.insert(id.clone(), asked);
         }
-        self.say(&Message::get(id.clone(), query));
+        self.say(&Message {
+            hash,
+            ..Message::get(id.clone(), query)
+        });
         id
     }
 
@@ -201,7 +205,7 @@ impl Relay {
             };
             let mut ids = Vec::new();
             for query in part.questions() {
-                ids.push(self.ask(query, Some(Asked::Proof(slot)), chance));
+                ids.push(self.ask(query, None, Some(Asked::Proof(slot)), chance));
             }
             self.outgoing.asked(now, slot, part, ids);
         }

@@ -154,7 +154,7 @@ fn whatever_breaks_all_relays_and_subscribers_end_with_all_that_was_written() {
             whole: Graph::new(),
             told: Graph::new(),
         };
-        chaos.world.subscribe(Query::node(soul("s")));
+        let subscriber = chaos.world.subscribe(Query::node(soul("s")));
         for _ in 0..600 {
             chaos.step();
         }
@@ -166,6 +166,8 @@ fn whatever_breaks_all_relays_and_subscribers_end_with_all_that_was_written() {
             assert_eq!(node(&relay.graph), whole, "seed {seed}");
         }
         assert_eq!(node(&chaos.told), whole, "seed {seed}");
+        chaos.world.core.unsubscribe(subscriber);
+        chaos.world.pass(Duration::from_secs(60));
         assert_eq!(
             chaos.world.core.deadline(),
             None,

@@ -128,7 +128,7 @@ impl World {
     }
 
     pub(super) fn subscribe(&mut self, query: Query) -> u64 {
-        let id = self.core.subscribe(query);
+        let id = self.core.subscribe(self.at(), query);
         self.drain();
         id
     }

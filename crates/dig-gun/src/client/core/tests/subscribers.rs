@@ -6,9 +6,10 @@ use crate::{
     graph::Node,
     lex::{Lex, Query},
     message::{Body, Message},
+    text::graph_hash,
     value::Value,
 };
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 impl World {
     fn heard(&mut self) -> Vec<(u64, Node)> {
@@ -83,6 +84,78 @@ fn the_same_question_is_one_to_the_relays_and_asked_again_on_each_connection() {
     world.close(0);
     world.open(0);
     assert_eq!(asked(&mut world), 0);
+}
+
+#[test]
+fn relays_are_asked_again_for_what_they_have_not_pushed() {
+    let mut world = World::connected(2);
+    let first = world.subscribe(Query::node(soul("s")));
+    world.subscribe(Query::node(soul("s")));
+    let field_of = world.subscribe(Query::field(soul("t"), key("k")));
+    let known = field("s", "k", "v", 1.0);
+    world.push(0, vec![known.clone()]);
+    world.heard();
+    world.sent.clear();
+    world.pass(Duration::from_secs(29));
+    assert!(world.sent.is_empty(), "not yet");
+    world.pass(Duration::from_secs(40));
+    let hash = Some(graph_hash(std::slice::from_ref(&known)));
+    let asked: Vec<_> = (world.sent.drain(..))
+        .map(|(relay, message)| (relay, message.hash, message.body))
+        .collect();
+    let of = |hash, query: Query| [0, 1].map(|relay| (relay, hash, Body::Get(query.clone())));
+    let node = of(hash, Query::node(soul("s")));
+    let one = of(None, Query::field(soul("t"), key("k")));
+    assert!(
+        asked.starts_with(&[node.clone(), one.clone()].concat()),
+        "{asked:?}"
+    );
+    assert!(
+        (8..=12).contains(&asked.len()),
+        "each about twice a minute: {asked:?}"
+    );
+
+    world.core.unsubscribe(first);
+    let gone: Vec<_> = (0..2).map(|_| world.sent_get()).collect();
+    assert_eq!(gone, [None, None]);
+    world.pass(Duration::from_secs(31));
+    let (_, id, _) = std::iter::from_fn(|| world.sent_get())
+        .find(|(relay, _, query)| *relay == 1 && *query == Query::field(soul("t"), key("k")))
+        .unwrap();
+    world.answer(1, &id, vec![field("t", "k", "late", 1.0)]);
+    assert_eq!(world.heard(), [(field_of, field("t", "k", "late", 1.0))]);
+}
+
+#[test]
+fn asking_again_costs_little_however_much_is_followed() {
+    let mut world = World::connected(1);
+    let subscribers: Vec<_> = (0..5_000)
+        .map(|number| world.subscribe(Query::node(soul(&format!("s{number}")))))
+        .collect();
+    world.sent.clear();
+    world.pass(Duration::from_secs(130));
+    let asked: Vec<_> = std::iter::from_fn(|| world.sent_get()).collect();
+    assert!((4_900..=5_100).contains(&asked.len()), "{}", asked.len());
+    let different: BTreeSet<_> = asked
+        .iter()
+        .map(|(_, _, query)| format!("{query:?}"))
+        .collect();
+    assert!(different.len() >= 4_900, "{}", different.len());
+    for subscriber in subscribers {
+        world.core.unsubscribe(subscriber);
+    }
+    world.pass(Duration::from_secs(1));
+    world.sent.clear();
+    assert_eq!(world.core.deadline(), None, "nothing is left to ask about");
+
+    world.subscribe(Query::node(soul("long")));
+    world.push(0, vec![field("long", "k", &"x".repeat(1 << 20), 1.0)]);
+    world.pass(Duration::from_secs(600));
+    let asked = std::iter::from_fn(|| world.sent_get()).count();
+    assert!(
+        (8..=11).contains(&asked),
+        "1 MiB about once a minute: {asked}"
+    );
 }
 
 #[test]
@@ -201,7 +274,7 @@ fn a_relay_that_has_forgotten_is_told_what_is_known() {
     let told = ask(&mut world, one, None);
     assert_eq!(told, [(vec![field("s", "a", "v", 1.0)], false)]);
     // It holds the same, asks for what nobody follows, or wants to know what there is.
-    let same = Some(crate::text::graph_hash(&[node]));
+    let same = Some(graph_hash(&[node]));
     assert_eq!(ask(&mut world, whole.clone(), same), []);
     assert_eq!(ask(&mut world, Query::node(soul("t")), None), []);
     let all = Query::nodes(Lex::prefix("s"), 1000);
