@@ -145,7 +145,9 @@ fn matches(text: &str, lex: &Json) -> bool {
     }
     let part = |name| lex.get(name).and_then(Json::as_str);
     let any = [part("="), part("*"), part(">"), part("<")];
-    if any.into_iter().flatten().find(|part| !part.is_empty()) == Some(text) {
+    let any = any.into_iter().flatten().find(|part| !part.is_empty());
+    // In JavaScript the last one counts where all are empty.
+    if any.or(part("<")) == Some(text) {
         return true;
     }
     if lex.get("=").is_some() {
