@@ -60,7 +60,7 @@ async fn serve(
             () = interrupt.wait() => return Err(Failure::new(Kind::Interrupted, "interrupted")),
         };
         reachable(node, output).await;
-        announce(node, &share, args.public, output);
+        announce(node, &share, args, output);
         names.insert(share.hash, share.name);
     }
     output.say("Sharing until Ctrl-C.");
@@ -129,7 +129,7 @@ async fn reachable(node: &Node, output: &Output) {
     }
 }
 
-fn announce(node: &Node, share: &Share, public: bool, output: &Output) {
+fn announce(node: &Node, share: &Share, args: &ShareArgs, output: &Output) {
     let ticket = node.ticket(share);
     output.event(
         "ready",
@@ -153,12 +153,15 @@ fn announce(node: &Node, share: &Share, public: bool, output: &Output) {
     ));
     let program = program();
     output.result(&format!("{program} get {ticket}"));
-    output.say(&format!(
-        "\nor, on the same network: {program} get {}",
-        text::shell(&share.name)
-    ));
+    output.say("");
+    if !args.net.no_local {
+        output.say(&format!(
+            "or, on the same network: {program} get {}",
+            text::shell(&share.name)
+        ));
+    }
     if let Some(relay) = gun::connected(node).first() {
-        let what = match public {
+        let what = match args.public {
             true => text::shell(&share.name),
             false => share.hash.to_string(),
         };

@@ -154,27 +154,8 @@ fn keys_that_node_generates_are_read() {
 /// Installs ethers as the lock file says, once, outside the sources.
 fn ethers_script() -> Result<PathBuf, String> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("identity-interop");
-    std::fs::create_dir_all(&folder).unwrap();
-    for file in ["package.json", "package-lock.json", "ethers.mjs"] {
-        std::fs::copy(interop(file), folder.join(file)).unwrap();
-    }
-    if !folder.join("node_modules/ethers/package.json").exists() {
-        let status = Command::new("npm")
-            .args([
-                "ci",
-                "--ignore-scripts",
-                "--no-audit",
-                "--no-fund",
-                "--silent",
-            ])
-            .current_dir(&folder)
-            .stdout(Stdio::null())
-            .status()
-            .map_err(|error| format!("npm does not run: {error}"))?;
-        if !status.success() {
-            return Err(format!("npm could not install ethers ({status})"));
-        }
-    }
+    dig_lab::node_modules(&interop(""), &folder).map_err(|error| error.to_string())?;
+    std::fs::copy(interop("ethers.mjs"), folder.join("ethers.mjs")).unwrap();
     Ok(folder.join("ethers.mjs"))
 }
 

@@ -156,36 +156,9 @@ pub(crate) fn install() -> Result<(), Missing> {
     if !node.is_ok_and(|status| status.success()) {
         return Err(Missing("node does not run".to_owned()));
     }
-    let folder = folder();
-    fs::create_dir_all(&folder).unwrap();
-    // Several tests may come here at once.
-    let alone = File::create(folder.join("installing")).unwrap();
-    alone.lock().unwrap();
-    let wanted = fs::read(sources().join("package-lock.json")).unwrap();
-    let stamp = folder.join("installed");
-    if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok(());
-    }
-    for file in ["package.json", "package-lock.json"] {
-        fs::copy(sources().join(file), folder.join(file)).unwrap();
-    }
-    let status = StdCommand::new("npm")
-        .args([
-            "ci",
-            "--ignore-scripts",
-            "--no-audit",
-            "--no-fund",
-            "--silent",
-        ])
-        .current_dir(&folder)
-        .stdout(Stdio::null())
-        .status()
-        .map_err(|error| Missing(format!("npm does not run: {error}")))?;
-    if !status.success() {
-        return Err(Missing(format!("npm could not install gun ({status})")));
-    }
-    fs::write(stamp, wanted).unwrap();
-    Ok(())
+    dig_lab::node_modules(&sources(), &folder())
+        .map(drop)
+        .map_err(|error| Missing(error.to_string()))
 }
 
 fn folder() -> PathBuf {

@@ -2,9 +2,8 @@
 
 use super::super::process::{Running, build, release, target};
 use crate::workspace::Workspace;
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use std::{
-    fs::File,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
@@ -35,33 +34,9 @@ impl Programs {
 
     /// Fetches the other if it is not here, in the version that the tests of dig-gun are held against.
     pub(super) fn fetch(workspace: &Workspace) -> anyhow::Result<()> {
-        let folder = node_folder(workspace);
-        std::fs::create_dir_all(&folder)?;
         // The tests use the same folder in the same way.
-        let alone = File::create(folder.join("installing"))?;
-        alone.lock()?;
         let listed = workspace.root.join("crates/dig-gun/tests/interop");
-        let wanted = std::fs::read(listed.join("package-lock.json"))?;
-        let stamp = folder.join("installed");
-        if std::fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
-            return Ok(());
-        }
-        for file in ["package.json", "package-lock.json"] {
-            std::fs::copy(listed.join(file), folder.join(file))?;
-        }
-        let status = Command::new("npm")
-            .args([
-                "ci",
-                "--ignore-scripts",
-                "--no-audit",
-                "--no-fund",
-                "--silent",
-            ])
-            .current_dir(&folder)
-            .status()
-            .context("npm does not run")?;
-        ensure!(status.success(), "npm could not install gun");
-        std::fs::write(stamp, wanted)?;
+        dig_lab::node_modules(&listed, &node_folder(workspace))?;
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use dig_lab::Machine;
 use std::{
-    fs::{self, File},
+    fs,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -52,7 +52,10 @@ impl Drop for GunJs {
 /// The folder with gun.js in it, which npm puts there once, in the version that the tests of dig-gun fix. `None` where that
 /// cannot be done; but not where `CI` is set, and not silently.
 pub(super) fn modules() -> Option<PathBuf> {
-    match install() {
+    // The tests of dig-gun use the same folder in the same way.
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("gun-interop");
+    let listed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dig-gun/tests/interop");
+    match dig_lab::node_modules(&listed, &folder) {
         Ok(modules) => Some(modules),
         Err(reason) => {
             assert!(std::env::var_os("CI").is_none(), "{reason}");
@@ -60,38 +63,4 @@ pub(super) fn modules() -> Option<PathBuf> {
             None
         }
     }
-}
-
-fn install() -> Result<PathBuf, String> {
-    // The tests of dig-gun use the same folder in the same way.
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("gun-interop");
-    let listed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dig-gun/tests/interop");
-    fs::create_dir_all(&folder).unwrap();
-    let alone = File::create(folder.join("installing")).unwrap();
-    alone.lock().unwrap();
-    let wanted = fs::read(listed.join("package-lock.json")).unwrap();
-    let (stamp, modules) = (folder.join("installed"), folder.join("node_modules"));
-    if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok(modules);
-    }
-    for file in ["package.json", "package-lock.json"] {
-        fs::copy(listed.join(file), folder.join(file)).unwrap();
-    }
-    let status = Command::new("npm")
-        .args([
-            "ci",
-            "--ignore-scripts",
-            "--no-audit",
-            "--no-fund",
-            "--silent",
-        ])
-        .current_dir(&folder)
-        .stdout(Stdio::null())
-        .status()
-        .map_err(|error| format!("npm does not run: {error}"))?;
-    if !status.success() {
-        return Err(format!("npm could not install gun ({status})"));
-    }
-    fs::write(stamp, wanted).unwrap();
-    Ok(modules)
 }
