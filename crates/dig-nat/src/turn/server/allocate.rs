@@ -184,7 +184,7 @@ impl Server {
             allocation.reservation = Some(token);
         }
         let ticket: Option<Ticket> = match request.ticket {
-            Some(_) => Some(self.draw()?),
+            Some(_) => Some(self.draw_ticket()?),
             None => None,
         };
         let expires = now + lifetime(request);

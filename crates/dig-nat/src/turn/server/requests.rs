@@ -4,7 +4,7 @@ use super::{
     Client, Heard, PeerPolicy, Server,
     accounts::Known,
     allocate::Allocating,
-    allocation::{Allocation, AllocationId, ChannelError},
+    allocation::{Allocation, AllocationId, ChannelError, Ticket},
     code::{self, Refusal},
     wire::{Family, Method, Request, Response, attribute},
 };
@@ -148,6 +148,14 @@ impl Server {
         drawn.then_some(bytes).ok_or((500, "No randomness"))
     }
 
+    /// A ticket of 96 random bits, as text: coturn's client keeps tickets as C strings, which end at their first zero.
+    pub(super) fn draw_ticket(&self) -> Result<Ticket, Refusal> {
+        const LETTERS: &[u8; 64] =
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        let drawn: Ticket = self.draw()?;
+        Ok(drawn.map(|byte| LETTERS[usize::from(byte % 64)]))
+    }
+
     /// The allocation that a request is about; it must be this account's (RFC 8656 §5).
     fn own(&self, asked: Asked<'_>) -> Result<AllocationId, Refusal> {
         let id = self.table.id_of(asked.client);
@@ -219,7 +227,7 @@ impl Server {
             Some(_) => return Err((code::ALLOCATION_MISMATCH, "There is an allocation already")),
             None => {}
         }
-        let fresh = self.draw()?;
+        let fresh = self.draw_ticket()?;
         self.table.move_to(id, client);
         self.table.set_ticket(id, fresh);
         Ok(id)

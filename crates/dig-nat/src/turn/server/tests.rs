@@ -694,6 +694,8 @@ fn an_allocation_moves_with_its_ticket() {
     let ticket = made.value(MOBILITY_TICKET).unwrap().to_vec();
     assert_eq!(world.bind(&mut alice, 0x4000, "1.1.1.1:53").error, None);
     let before = alice.client;
+    let is_text = |ticket: &[u8]| ticket.iter().all(u8::is_ascii_graphic);
+    assert!(is_text(&ticket), "coturn's client needs it: {ticket:?}");
 
     alice.client = udp("7.7.7.7:4000");
     assert_eq!(
@@ -713,6 +715,7 @@ fn an_allocation_moves_with_its_ticket() {
     assert_eq!(moved.error, None);
     let next = moved.value(MOBILITY_TICKET).unwrap().to_vec();
     assert_ne!(next, ticket);
+    assert!(is_text(&next), "{next:?}");
     let again = world.repeat(&mut alice, REFRESH, &[(MOBILITY_TICKET, &ticket)]);
     assert_eq!(
         again.value(MOBILITY_TICKET),
