@@ -14,8 +14,9 @@ use tokio::time::{Instant, sleep};
 
 /// How often a condition is looked at.
 const STEP: Duration = Duration::from_millis(20);
-/// gun.js's relay does not tell its peers of all that it takes, when it takes much at a time; whoever lacks something so long asks again.
-const UNTOLD: Duration = Duration::from_secs(5);
+/// gun.js's relay does not tell its peers of all that it takes, when it takes much at a time; whoever lacks something so long asks again. Our client
+/// does so by itself, as often.
+pub(crate) const UNTOLD: Duration = Duration::from_secs(5);
 
 /// Relays and their peers.
 #[derive(Debug)]
@@ -128,8 +129,9 @@ impl Bed {
         }
     }
 
-    /// Has the peers of relays of gun.js ask for these nodes once more.
+    /// Has the relays of gun.js, and their peers, ask for these nodes once more.
     async fn ask(&self, souls: &[&str]) {
+        join_all(self.relays.iter().map(|relay| relay.ask(souls))).await;
         let untold =
             (self.peers.iter()).filter(|peer| self.relays[peer.relay].software != Software::Ours);
         join_all(untold.map(|peer| peer.ask(souls))).await;

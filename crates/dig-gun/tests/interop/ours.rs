@@ -1,6 +1,7 @@
 //! Our client, with a copy of what it hears.
 
 use crate::{
+    bed::UNTOLD,
     held::{self, Held},
     script::PATIENCE,
 };
@@ -31,6 +32,7 @@ impl Ours {
             relays: vec![url.parse().unwrap()],
             put_timeout: PATIENCE,
             get_patience: PATIENCE,
+            refresh: UNTOLD,
             ..ClientConfig::default()
         };
         let gun = Gun::start(config);

@@ -105,6 +105,13 @@ impl Relay {
         }
     }
 
+    /// Has it ask its peers, and its disk, for these nodes, if it is gun.js's: ours does so when its clients do.
+    pub(crate) async fn ask(&self, souls: &[&str]) {
+        if let Some(Running::GunJs(script)) = &*self.running.lock().await {
+            script.ask(json!({"do": "ask", "souls": souls})).await;
+        }
+    }
+
     async fn gun_js(&self, axe: bool) -> Script {
         let mut options: Json = json!({"port": self.port, "folder": self.folder, "axe": axe});
         options["peers"] = self

@@ -11,7 +11,7 @@ use crate::{
         limits::{Limits, Origin},
     },
 };
-use std::{collections::HashSet, fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc, time::Duration};
 
 /// A connection of a relay, its number since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,8 +63,8 @@ pub(super) struct Connection {
     pub(super) greeted: bool,
     /// What it follows.
     pub(super) follows: Followed,
-    /// What it was asked for, and so tells us of.
-    pub(super) asked: HashSet<Interest>,
+    /// What it was asked for, and so tells us of; and when last.
+    pub(super) asked: HashMap<Interest, Duration>,
     messages: Bucket,
     bytes: Bucket,
     /// Whether it sent more than its rate, and has not been quiet since.
@@ -107,7 +107,7 @@ impl Core {
             origin,
             greeted: false,
             follows: Followed::default(),
-            asked: HashSet::new(),
+            asked: HashMap::new(),
             messages: Bucket::full(now.since, messages),
             bytes: Bucket::full(now.since, bytes),
             over: false,

@@ -9,10 +9,12 @@ use crate::{
     message::MessageId,
     value::Soul,
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// Questions by pattern that are under way at a time; each reads from the store what it may.
 const FINDS: usize = 256;
+/// A relay is asked again for the same thing no sooner than this, when somebody asks for it again.
+pub(super) const AGAIN: Duration = Duration::from_secs(4);
 
 /// Somebody who asks.
 #[derive(Debug)]
@@ -176,11 +178,7 @@ impl Core {
         };
         let fresh = std::mem::take(&mut asker.fresh);
         let conn = asker.conn;
-        let asked = if fresh {
-            self.pass_on(conn, &interest, &node)
-        } else {
-            Vec::new()
-        };
+        let asked = self.pass_on(now, conn, &interest, &node);
         if has(&node, &asker.query) || asked.is_empty() {
             self.answer(&asker, vec![Arc::clone(&node)]);
         } else if let Some(refused) = self.asks.hold(now.since, asker, asked) {
@@ -188,7 +186,7 @@ impl Core {
         }
         if fresh {
             // What they wrote while they were away, they tell only if they are asked.
-            self.ask(conn, &interest, &node);
+            self.ask(now, conn, &interest, &node, None);
         }
     }
 
@@ -208,20 +206,30 @@ impl Core {
         self.output.push_back(Output::Answer(asker.conn, answer));
     }
 
-    /// Asks somebody for what they may have, once; from then on they tell of changes. Returns the name of the question.
+    /// Asks somebody for what they may have, once; from then on they tell of changes. They may forget to: after `again` they are asked
+    /// once more. Returns the name of the question.
     pub(super) fn ask(
         &mut self,
+        now: Now,
         conn: ConnId,
         interest: &Interest,
         known: &Arc<Node>,
+        again: Option<Duration>,
     ) -> Option<MessageId> {
         let connection = self.connections.get_mut(&conn)?;
         let most = match connection.role {
             Role::Unknown => self.limits.subscriptions,
             Role::Relay | Role::Joined(_) => self.limits.subscriptions_in_all,
         };
-        if connection.asked.len() >= most || !connection.asked.insert(interest.clone()) {
-            return None;
+        let has_room = connection.asked.len() < most;
+        match connection.asked.get_mut(interest) {
+            Some(last) if again.is_some_and(|again| now.since >= *last + again) => {
+                *last = now.since;
+            }
+            None if has_room => {
+                connection.asked.insert(interest.clone(), now.since);
+            }
+            Some(_) | None => return None,
         }
         self.counters.asks += 1;
         let id = self.ids.next();
@@ -234,9 +242,10 @@ impl Core {
         Some(id)
     }
 
-    /// Asks the relays, those that we joined first.
+    /// Asks the relays, those that we joined first, unless they were asked just now.
     fn pass_on(
         &mut self,
+        now: Now,
         conn: ConnId,
         interest: &Interest,
         known: &Arc<Node>,
@@ -250,7 +259,7 @@ impl Core {
         relays.extend(others);
         relays.retain(|relay| *relay != conn);
         let asked = relays.into_iter().filter_map(|relay| {
-            let id = self.ask(relay, interest, known)?;
+            let id = self.ask(now, relay, interest, known, Some(AGAIN))?;
             Some((id, relay))
         });
         asked.collect()

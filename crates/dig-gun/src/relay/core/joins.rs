@@ -129,7 +129,7 @@ impl Core {
                 Task::Ask(interest) => {
                     let known = self.cache.get(&interest.soul).cloned();
                     let known = known.unwrap_or_else(|| Arc::new(Node::new(interest.soul.clone())));
-                    self.ask(conn, &interest, &known);
+                    self.ask(now, conn, &interest, &known, None);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Joined relays.
 
 use super::{
-    super::*,
+    super::{gets::AGAIN, *},
     world::{Relay, get, put, words},
 };
 
@@ -32,6 +32,39 @@ fn nothing_found_waits_for_the_relay_that_was_joined() {
     assert_eq!(relay.words(alice), ["get farthest", "nothing @c"]);
     relay.pass(Duration::from_secs(1));
     assert!(relay.core.asks.is_empty());
+}
+
+#[test]
+fn a_relay_that_did_not_tell_is_asked_again_when_somebody_asks_again() {
+    let mut relay = Relay::new(Limits::default(), 1);
+    let (alice, bob) = (relay.connect(1), relay.connect(2));
+    let other = relay.join(0);
+    relay.take(other);
+    relay.tell(alice, &put("p", "s", "k", "1", 1.0));
+    relay.tell(alice, &get("a", "s"));
+    assert_eq!(relay.words(other), ["put s.k=1", "get s"]);
+    relay.tell(alice, &get("b", "s"));
+    relay.tell(bob, &get("c", "s"));
+    assert!(relay.words(other).is_empty(), "asked just now");
+    relay.pass(AGAIN);
+    assert!(relay.words(other).is_empty(), "nobody asks");
+    relay.take(alice);
+    relay.tell(alice, &get("d", "s"));
+    relay.tell(bob, &get("e", "s"));
+    let asked = relay.take(other);
+    assert_eq!(asked.len(), 1);
+    assert!(asked[0].hash.is_some(), "it is silent if it has the same");
+    assert_eq!(relay.words(alice), ["put @d s.k=1"], "nobody waits for it");
+    relay.tell(other, &put("q", "s", "k", "2", 2.0));
+    assert_eq!(relay.words(alice), ["put s.k=2"]);
+
+    // Asked by the other one, it asks others, but not back.
+    relay.pass(AGAIN);
+    relay.tell(other, &get("f", "s"));
+    relay.pass(AGAIN);
+    relay.tell(other, &get("g", "s"));
+    let heard = relay.words(other);
+    assert!(!heard.contains(&"get s".to_owned()), "{heard:?}");
 }
 
 #[test]
