@@ -15,8 +15,10 @@ use tokio::time::{Instant, sleep};
 /// How often a condition is looked at.
 const STEP: Duration = Duration::from_millis(20);
 /// gun.js's relay does not tell its peers of all that it takes, when it takes much at a time; whoever lacks something so long asks again. Our client
-/// does so by itself, as often.
-pub(crate) const UNTOLD: Duration = Duration::from_secs(5);
+/// does so by itself, as often, unless all relays are ours: there it must be told.
+const UNTOLD: Duration = Duration::from_secs(5);
+/// Longer than any test.
+const NEVER: Duration = Duration::from_secs(86_400);
 
 /// Relays and their peers.
 #[derive(Debug)]
@@ -56,7 +58,8 @@ impl Bed {
     /// One more peer, which is not among those that must agree.
     pub(crate) async fn peer(&self, kind: Kind, name: String, relay: usize) -> Peer {
         let url = self.relays[relay].url();
-        Peer::start(kind, &name, relay, &url, self.path()).await
+        let refresh = if self.all_ours() { NEVER } else { UNTOLD };
+        Peer::start(kind, &name, relay, &url, refresh, self.path()).await
     }
 
     /// Where peers have their files.

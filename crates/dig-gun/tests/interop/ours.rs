@@ -1,7 +1,6 @@
 //! Our client, with a copy of what it hears.
 
 use crate::{
-    bed::UNTOLD,
     held::{self, Held},
     script::PATIENCE,
 };
@@ -16,6 +15,7 @@ use serde_json::Value as Json;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 /// Our client, with a copy of what it hears.
@@ -26,13 +26,13 @@ pub(crate) struct Ours {
 }
 
 impl Ours {
-    /// A client of this relay, connected.
-    pub(crate) async fn start(url: &str) -> Self {
+    /// A client of this relay, connected, that asks again so often for what it follows.
+    pub(crate) async fn start(url: &str, refresh: Duration) -> Self {
         let config = ClientConfig {
             relays: vec![url.parse().unwrap()],
             put_timeout: PATIENCE,
             get_patience: PATIENCE,
-            refresh: UNTOLD,
+            refresh,
             ..ClientConfig::default()
         };
         let gun = Gun::start(config);

@@ -6,7 +6,7 @@ use crate::{
     script::{self, Script},
 };
 use serde_json::{Value as Json, json};
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 /// What a peer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,19 +49,20 @@ impl Kind {
 }
 
 impl Peer {
-    /// Starts a peer of this relay.
+    /// Starts a peer of this relay. Ours asks again so often for what it follows.
     pub(crate) async fn start(
         kind: Kind,
         name: &str,
         relay: usize,
         url: &str,
+        refresh: Duration,
         folder: &Path,
     ) -> Self {
         let folder = folder.join(name);
         let gun_url = url.replacen("ws", "http", 1);
         let mut options = json!({"peers": [gun_url], "folder": folder});
         let inner = match kind {
-            Kind::Ours => Inner::Ours(Ours::start(url).await),
+            Kind::Ours => Inner::Ours(Ours::start(url, refresh).await),
             Kind::Browser => {
                 options["browser"] = json!(script::browser().unwrap());
                 let options = options.to_string();

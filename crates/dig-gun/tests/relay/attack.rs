@@ -16,7 +16,7 @@ const TRIES: usize = 3;
 const TURNS: usize = 4;
 /// How long each turn takes.
 const SPELL: Duration = Duration::from_millis(1500);
-/// Before others are measured, an attack has begun so long ago.
+/// Before others are measured, an attack has begun, or is over, so long ago: what it left to be written is no quiet.
 const RUN_UP: Duration = Duration::from_millis(500);
 
 /// Where the others are: what an attacker uses up is not theirs.
@@ -107,6 +107,7 @@ pub(crate) async fn others_wait_no_longer<A>(
             sleep(RUN_UP).await;
             attacked.measure(&relay.url, &name("attacked")).await;
             assert!(attacker.end(), "the attack ended early");
+            sleep(RUN_UP).await;
         }
         let (quiet, attacked) = (quiet.worst(), attacked.worst());
         let said = format!(
